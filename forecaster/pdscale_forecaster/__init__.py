@@ -1,0 +1,1 @@
+"""Quantile forecasts of load series. Knows time series, not serving."""

@@ -1,0 +1,1 @@
+"""The operator: performs what the core asked for."""

@@ -1,0 +1,1 @@
+"""Hides the Kubernetes API server."""

@@ -1,0 +1,1 @@
+"""The router: front, sidecar and gate, one program in three places."""
