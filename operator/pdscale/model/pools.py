@@ -20,9 +20,7 @@ class Bounds:
         if self.least < 0:
             raise ValueError(f"minReplicas must be at least 0, got {self.least}")
         if self.most < self.least:
-            raise ValueError(
-                f"maxReplicas must be at least minReplicas ({self.least}), got {self.most}"
-            )
+            raise ValueError(f"maxReplicas must be at least minReplicas ({self.least}), got {self.most}")
 
     def clamp(self, replicas: int) -> int:
         return min(max(replicas, self.least), self.most)

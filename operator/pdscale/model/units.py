@@ -28,7 +28,5 @@ def format_duration(seconds: Seconds) -> str:
     for unit, size in (("h", 3600.0), ("m", 60.0), ("s", 1.0)):
         if seconds >= size and (seconds / size).is_integer():
             return f"{int(seconds / size)}{unit}"
-    millis = seconds * 1000
-    if seconds < 1 or not (seconds * 10).is_integer():
-        return f"{millis:g}ms"
-    return f"{seconds:g}s"
+    millis = round(seconds * 1000, 6)
+    return f"{int(millis)}ms" if millis.is_integer() else f"{millis:.6f}".rstrip("0") + "ms"

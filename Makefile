@@ -1,0 +1,59 @@
+# Every target sets up what it needs: the virtual environment here, the cluster's binaries under the user's cache.
+PYTHON ?= python3
+BIN := .venv/bin
+INSIDE := $(BIN)/python -m pdscale_e2e.namespace
+BENCHES := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py))
+TESTS ?= tests
+E2E ?= e2e
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check fmt test e2e demo crds bench clean cluster-binaries
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@$(foreach b,$(BENCHES),printf "  make %-18s %s\n" bench-$(b) "benchmarks/$(b), rows to build/bench/$(b).json";)
+
+setup: .venv/.ready ## the virtual environment with all dependencies
+
+.venv/.ready: pyproject.toml
+	@echo "setup: virtual environment and dependencies into .venv (a minute or two the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "setup: $(PYTHON) -m venv failed; install Python 3.11+ with venv"; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "setup: Python 3.11 or newer is needed, got $$($(BIN)/python -V); set PYTHON="; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[operator,router,emulator]' --group dev
+	@touch $@
+
+cluster-binaries: setup ## Kubernetes, etcd and Prometheus, built once with Go
+	@$(BIN)/python -m pdscale_e2e.binaries
+
+check: setup ## format, lint, types, import contracts, CRD and chart drift
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pdscale.api.crdgen --check
+
+fmt: setup ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup ## unit tests
+	$(BIN)/pytest $(TESTS)
+
+e2e: cluster-binaries ## tests on a real API server (PDSCALE_E2E_CLUSTER=local|existing)
+	$(INSIDE) $(BIN)/pytest $(E2E)
+
+demo: cluster-binaries ## a cluster, a trace, two pools that resize themselves, a report
+	$(INSIDE) $(BIN)/python -m pdscale_e2e.demo
+
+crds: setup ## write the CRDs from the models
+	$(BIN)/python -m pdscale.api.crdgen --write
+
+bench-%: cluster-binaries
+	$(BIN)/python -m benchmarks.$*
+
+bench: $(addprefix bench-,$(BENCHES)) ## all benchmarks, then docs/results.md
+	$(BIN)/python -m benchmarks.results
+
+clean: ## what the other targets made here
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,73 @@
+"""What the metrics server knows of a ServingDeployment's past, on one time grid."""
+
+import math
+from dataclasses import dataclass, fields
+
+from pdscale.model.units import Seconds
+from pdscale.model.workload import NoData, Workload
+from pdscale_forecaster.series import Series
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Rates per second; all series share start, step and length. NaN where nothing is known.
+
+    ``request_rate`` counts arrivals; the others count rounds that ended, with the sums of their
+    lengths and of the squares of their lengths. ``local_share`` is a fraction, NaN while no prefill ran.
+    """
+
+    request_rate: Series
+    completed: Series
+    prompt_tokens: Series
+    uncached_tokens: Series
+    uncached_tokens_squared: Series
+    output_tokens: Series
+    output_tokens_squared: Series
+    local_share: Series
+
+    def __post_init__(self) -> None:
+        grid = (self.request_rate.start, self.request_rate.step, len(self.request_rate.values))
+        for field in fields(self):
+            series: Series = getattr(self, field.name)
+            if (series.start, series.step, len(series.values)) != grid:
+                raise ValueError(
+                    f"history.{field.name} must share the grid of request_rate {grid}, "
+                    f"got {(series.start, series.step, len(series.values))}"
+                )
+
+    def age(self, now: Seconds) -> Seconds:
+        """Seconds since the last instant at which the request rate is known; inf if never."""
+        rate = self.request_rate
+        for i in range(len(rate.values) - 1, -1, -1):
+            if not math.isnan(rate.values[i]):
+                return now - (rate.start + i * rate.step)
+        return math.inf
+
+    def workload(self, *, window: Seconds) -> Workload | NoData:
+        """Mean rate, length moments and least local share over the last ``window`` seconds."""
+        rate = _mean(self.request_rate.last(window))
+        completed = _sum(self.completed.last(window))
+        if rate is None:
+            return NoData("no request rate is known in the window")
+        if completed <= 0:
+            return NoData("no request ended in the window, so lengths are unknown")
+        # The least share seen: rounds that went local because prefill replicas were overloaded are demand for
+        # prefill replicas, and a mean would take them for relief and shrink the pool that is too small.
+        shares = [v for v in self.local_share.last(window).values if not math.isnan(v)]
+        return Workload(
+            request_rate=rate,
+            context_tokens=_sum(self.prompt_tokens.last(window)) / completed,
+            uncached_tokens=_sum(self.uncached_tokens.last(window)) / completed,
+            uncached_tokens_squared=_sum(self.uncached_tokens_squared.last(window)) / completed,
+            output_tokens=_sum(self.output_tokens.last(window)) / completed,
+            output_tokens_squared=_sum(self.output_tokens_squared.last(window)) / completed,
+            local_share=min(1.0, max(0.0, min(shares, default=0.0))),
+        )
+
+
+def _sum(series: Series) -> float:
+    return math.fsum(v for v in series.values if not math.isnan(v))
+
+
+def _mean(series: Series) -> float | None:
+    return _sum(series) / series.known if series.known else None

@@ -1,0 +1,45 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pdscale.model.plan import Plan, Reason
+from pdscale.model.pools import Targets
+from pdscale.perf.capacity import Capacity, Limit
+from pdscale.scaling.demand import Demand
+from pdscale.scaling.stabilization import DownscaleWindow, tolerate
+
+
+def test_scale_down_waits_for_the_window_to_pass() -> None:
+    window = DownscaleWindow(seconds=300)
+    high = Targets(4, 8)
+    assert window.hold(Plan(high), current=high, now=0).targets == high
+    assert window.hold(Plan(Targets(1, 2)), current=high, now=300).targets == high
+    assert window.hold(Plan(Targets(1, 2)), current=high, now=301).targets == Targets(1, 2)
+
+
+def test_an_operator_that_has_just_started_does_not_shrink_at_once() -> None:
+    window = DownscaleWindow(seconds=300)
+    held = window.hold(Plan(Targets(1, 1)), current=Targets(3, 5), now=1000)
+    assert held.targets == Targets(3, 5)
+    assert held.steps[-1].reason is Reason.SCALE_DOWN_HELD
+
+
+def test_scale_up_does_not_wait_and_never_goes_beyond_what_is_asked_now() -> None:
+    window = DownscaleWindow(seconds=300)
+    window.hold(Plan(Targets(9, 9)), current=Targets(1, 1), now=0)
+    # The window has seen 9, but 3 is asked for and 1 is there: the window holds, it does not push.
+    assert window.hold(Plan(Targets(3, 3)), current=Targets(1, 1), now=1).targets == Targets(3, 3)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1))
+def test_the_window_never_goes_below_what_was_asked(asked: list[int]) -> None:
+    window = DownscaleWindow(seconds=10)
+    current = Targets(0, 0)
+    for now, n in enumerate(asked):
+        current = window.hold(Plan(Targets(n, n)), current=current, now=now).targets
+        assert current.prefill >= n
+
+
+def test_a_small_excess_adds_no_replica() -> None:
+    need = Demand(3.2, 3.4, Capacity(1, Limit.TTFT), Capacity(1, Limit.TPOT))
+    plan = tolerate(Plan(Targets(4, 4)), need, current=Targets(3, 3), tolerance=0.1)
+    assert plan.targets == Targets(3, 4)
