@@ -1,0 +1,121 @@
+"""``make demo``: a real trace, played to pools that resize themselves and to pools that do not."""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from pdscale.model.units import parse_duration
+from pdscale_e2e.cluster import ClusterUnavailable
+from pdscale_e2e.demo.report import Facts, Run, rows, write
+from pdscale_e2e.demo.stage import Stage, staged, trace_path
+from pdscale_e2e.demo.view import Voice, table
+from pdscale_e2e.demo.watch import Watcher
+from pdscale_e2e.replay.run import Replay
+from pdscale_e2e.replay.trace import Request, TraceError, load, published, shaped
+
+EXAMPLE = "demo.yaml"
+GPUS = 104  # the budgets of both objects in the example
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=180, help="length of the replay (default 180)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of thinning and prompts (default 1)")
+    parser.add_argument(
+        "--report", type=Path, default=Path("build/demo/report.html"), help="where the report goes"
+    )
+    args = parser.parse_args(argv)
+    console = Console()
+    say = Voice(console)
+    try:
+        name, requests = _requests(args.seconds, args.seed)
+        say(f"trace: {name}, {len(requests)} requests in {args.seconds:g} s")
+        with staged(say, example=EXAMPLE, gpus=GPUS) as stage:
+            runs, facts = asyncio.run(_play(console, say, stage, requests, name, args))
+    except (TraceError, ClusterUnavailable) as error:
+        console.print(f"demo: {error}", style="red", markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; everything that was started has ended with its namespace")
+        return 130
+    write(args.report, runs, facts)
+    for measure, cells in rows(runs, facts):
+        console.print(f"{measure:28}" + "".join(f"{r.name}: {cells[r.name]:28}" for r in runs), markup=False)
+    say(f"report: {args.report}")
+    failed = [o for run in runs for o in run.replay.failed]
+    for outcome in failed[:5]:
+        console.print(f"failed at {outcome.at:.1f}s: {outcome.error}", style="red", markup=False)
+    return 1 if failed else 0
+
+
+def _requests(seconds: float, seed: int) -> tuple[str, list[Request]]:
+    path = trace_path()
+    if path is None:
+        return "generated from the figures published for Azure 2023 (conversation)", shaped(
+            published(seed), seconds=seconds, seed=seed
+        )
+    return path.name, shaped(load(path), seconds=seconds, seed=seed)
+
+
+async def _play(
+    console: Console, say: Voice, stage: Stage, requests: list[Request], trace: str, args: argparse.Namespace
+) -> tuple[list[Run], Facts]:
+    names = [m["metadata"]["name"] for m in stage.objects]
+    spec = stage.objects[0]["spec"]
+    limits = (parse_duration(spec["slo"]["ttft"]), parse_duration(spec["slo"]["tpot"]))
+    replays = {n: Replay(url=stage.url(n), model=spec["model"], seed=args.seed) for n in names}
+    watcher = Watcher(stage, names)
+    started = time.monotonic()
+    watching = asyncio.create_task(watcher.run(started))
+    say("replaying; Ctrl-C ends everything")
+    playing = asyncio.gather(*(r.run(requests) for r in replays.values()))
+    try:
+        await _show(console, playing, replays, watcher, started, limits)
+        await _settle(watcher)
+    finally:
+        watching.cancel()
+    facts = Facts(trace, requests[-1].at, args.seed, *limits, spec["slo"]["attainment"])
+    return [Run(n, replays[n], watcher.samples.get(n, [])) for n in names], facts
+
+
+async def _show(
+    console: Console,
+    playing: "asyncio.Future[list[None]]",
+    replays: dict[str, Replay],
+    watcher: Watcher,
+    started: float,
+    limits: tuple[float, float],
+) -> None:
+    def now_table() -> object:
+        return table(replays, watcher.samples, now=time.monotonic() - started, limits=limits)
+
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            while not playing.done():
+                live.update(now_table(), refresh=True)  # type: ignore[arg-type]
+                await asyncio.wait([playing], timeout=0.5)
+    else:
+        while not playing.done():
+            await asyncio.wait([playing], timeout=15)
+            console.print(now_table())
+    await playing
+
+
+async def _settle(watcher: Watcher, within: float = 45) -> None:
+    """Traffic is over: stay until the pools have shrunk, so that the report shows it."""
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        last = watcher.samples["elastic"][-1]
+        if last.prefill.desired == last.decode.desired == 1 and last.gpus == 16:
+            return
+        await asyncio.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

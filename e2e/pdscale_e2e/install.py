@@ -1,0 +1,95 @@
+"""Puts the chart on a cluster as Helm would, and takes it off again.
+
+Helm's own library renders the templates; applying is the API's server-side apply, so that the operator
+runs under exactly the rights that the chart grants.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import helm_python
+import yaml
+from kubernetes import client, config, dynamic
+from kubernetes.client.exceptions import ApiException
+
+from pdscale_e2e.waiting import eventually
+
+ROOT: Final = Path(__file__).parents[2]
+CHART: Final = ROOT / "charts" / "pdscale"
+NAMESPACE: Final = "pdscale-system"
+RELEASE: Final = "pdscale"
+
+Manifest = dict[str, Any]
+
+
+def api_client(kubeconfig: Path) -> client.ApiClient:
+    """A client of its own, so that nothing depends on a global configuration."""
+    return config.new_client_from_config(str(kubeconfig))
+
+
+def manifests(text: str) -> list[Manifest]:
+    return [m for m in yaml.safe_load_all(text) if m]
+
+
+def crds() -> list[Manifest]:
+    return [m for path in sorted((CHART / "crds").glob("*.yaml")) for m in manifests(path.read_text())]
+
+
+def rendered(values: dict[str, Any] | None = None) -> list[Manifest]:
+    """What ``helm template`` prints for these values, without notes and tests."""
+    with helm_python.Chart.load(str(CHART)) as chart:
+        files = chart.render(values or {}, name=RELEASE, namespace=NAMESPACE)
+    return [m for path, text in sorted(files.items()) if path.endswith(".yaml") for m in manifests(text)]
+
+
+def apply(
+    api: client.ApiClient, wanted: Iterable[Manifest], *, namespace: str, manager: str = "install"
+) -> None:
+    """Create or update every manifest; namespaced ones without a namespace go to ``namespace``."""
+    known = dynamic.DynamicClient(api)
+    for manifest in wanted:
+        kind = known.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
+        where = manifest["metadata"].get("namespace", namespace) if kind.namespaced else None
+        kind.server_side_apply(body=manifest, namespace=where, field_manager=manager, force_conflicts=True)
+
+
+def install(kubeconfig: Path, values: dict[str, Any] | None = None) -> None:
+    """CRDs, then the release, then wait until the operator is ready."""
+    api = api_client(kubeconfig)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    apply(api, [namespace, *crds()], namespace=NAMESPACE)
+    extensions = client.ApiextensionsV1Api(api)
+    for crd in crds():
+        eventually(
+            lambda name=crd["metadata"]["name"]: _established(extensions, name),
+            within=30,
+            what=f"CRD {crd['metadata']['name']} is established",
+        )
+    apply(api, rendered(values), namespace=NAMESPACE)
+    wait_for_operator(api)
+
+
+def wait_for_operator(api: client.ApiClient, within: float = 60) -> None:
+    apps = client.AppsV1Api(api)
+
+    def ready() -> bool:
+        found = apps.list_namespaced_deployment(NAMESPACE).items
+        return bool(found) and all(
+            (d.status.ready_replicas or 0) >= (d.spec.replicas or 0) > 0 for d in found
+        )
+
+    eventually(ready, within=within, what=f"the operator's Deployment in {NAMESPACE} is ready")
+
+
+def _established(extensions: client.ApiextensionsV1Api, name: str) -> bool:
+    try:
+        crd = extensions.read_custom_resource_definition(name)
+    except ApiException:
+        return False
+    return any(c.type == "Established" and c.status == "True" for c in crd.status.conditions or ())
+
+
+def examples(*names: str) -> Iterator[Manifest]:
+    for name in names:
+        yield from manifests((ROOT / "examples" / name).read_text())
