@@ -1,1 +1,1 @@
-"""Hides Prometheus."""
+"""Hides Prometheus: what its samples say, in the words of ``scaling.history``."""

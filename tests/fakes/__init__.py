@@ -1,0 +1,1 @@
+"""Fakes of foreign systems that speak the real protocol over a socket."""
