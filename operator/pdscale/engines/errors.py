@@ -1,0 +1,5 @@
+"""What can go wrong with an engine, in this project's words."""
+
+
+class UnsupportedEngine(ValueError):
+    """The configuration asks for an engine that nothing here speaks to; a retry cannot help."""

@@ -1,0 +1,94 @@
+"""Which decode replica owns a session.
+
+A session stays where its KV is for as long as that replica takes work; a draining or vanished one
+loses its sessions to others at their next round, where the history is computed again. The first
+choice is the replica with the least KV in use, then the fewest sessions, then by name. KV usage is
+compared in steps of five percent: the figure is up to a second old, and finer differences would
+send a whole burst to one replica.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from pdscale.model.cluster import ClusterView, Endpoint
+from pdscale.model.pools import Role
+from pdscale.model.units import Seconds
+from pdscale.placement.candidates import taking_work
+from pdscale.placement.policy import Busy, BusyReason
+
+_KV_STEP: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A session's replica and when it was last asked for."""
+
+    endpoint: str
+    at: Seconds
+
+
+@dataclass(slots=True)
+class Bindings:
+    """Session -> decode endpoint, bounded by number (least recently used go) and by idle time."""
+
+    capacity: int = 100_000
+    idle: Seconds = 3600.0
+    _bound: OrderedDict[str, Bound] = field(default_factory=OrderedDict)
+    _count: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if self.capacity < 1:
+            raise ValueError(f"capacity must be at least 1, got {self.capacity}")
+
+    def bind(
+        self, session: str, view: ClusterView, *, now: Seconds, without: Collection[str] = ()
+    ) -> Endpoint | Busy:
+        """The session's replica, or a new one when it has none that takes work."""
+        self._expire(now)
+        found = taking_work(view, Role.DECODE, without=without)
+        bound = self._bound.get(session)
+        if bound is not None:
+            endpoint = next((e for e in found if e.name == bound.endpoint), None)
+            self.forget(session)
+            if endpoint is not None:
+                return self._remember(session, endpoint, now)
+        if not found:
+            return Busy(BusyReason.NO_DECODE_REPLICA)
+        return self._remember(session, min(found, key=self._rank), now)
+
+    def forget(self, session: str) -> None:
+        bound = self._bound.pop(session, None)
+        if bound is not None:
+            self._count[bound.endpoint] -= 1
+            if self._count[bound.endpoint] <= 0:
+                del self._count[bound.endpoint]
+
+    def sessions_on(self, endpoint: str) -> int:
+        return self._count[endpoint]
+
+    def __len__(self) -> int:
+        return len(self._bound)
+
+    def _rank(self, endpoint: Endpoint) -> tuple[int, int, str]:
+        return (
+            int(endpoint.load.kv_usage / _KV_STEP),
+            self._count[endpoint.name],
+            endpoint.name,
+        )
+
+    def _remember(self, session: str, endpoint: Endpoint, now: Seconds) -> Endpoint:
+        self._bound[session] = Bound(endpoint.name, now)
+        self._count[endpoint.name] += 1
+        if len(self._bound) > self.capacity:
+            self.forget(next(iter(self._bound)))
+        return endpoint
+
+    def _expire(self, now: Seconds) -> None:
+        """The table is in order of use, so the idle ones are at its head."""
+        while self._bound:
+            session, bound = next(iter(self._bound.items()))
+            if now - bound.at <= self.idle:
+                return
+            self.forget(session)

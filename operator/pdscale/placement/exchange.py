@@ -1,0 +1,182 @@
+"""One round's life as a state machine: events in, commands out.
+
+    remote:  Prefill -> PrefillDone -> Decode(params) -> DecodeStarted -> Stream -> DecodeEnded -> Finish
+    local:                             Decode(None)   -> ...
+
+A failed prefill falls back to the decode replica, which can always compute the prompt itself. So
+does a decode leg that fails on the engine's side before its first byte while it had KV to fetch:
+the KV is the likely culprit, and the parameters are spent in any case. Everything else that fails
+before the first byte fails the round; after it, the stream is cut.
+
+The router performs the commands and feeds back what happened; the simulator does the same in
+virtual time. ``params`` are the engine's transfer parameters and opaque here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any
+
+from pdscale.placement.policy import PlacementReason
+
+Params = Mapping[str, Any]
+
+
+class Failure(StrEnum):
+    """What became of a leg that gave no answer worth using."""
+
+    UNREACHABLE = "Unreachable"  # refused, reset, or gone before the first byte
+    TIMED_OUT = "TimedOut"
+    OVERLOADED = "Overloaded"  # 429 or 503: not a fault of the replica
+    ENGINE_ERROR = "EngineError"  # any other 5xx
+    REJECTED = "Rejected"  # 4xx: the request is at fault
+    NO_PARAMS = "NoParams"  # an answer, but nothing to fetch KV with
+    CUT = "Cut"  # ended after the first byte without being complete
+
+
+_STATUS = {
+    Failure.UNREACHABLE: 502,
+    Failure.TIMED_OUT: 504,
+    Failure.OVERLOADED: 503,
+    Failure.ENGINE_ERROR: 502,
+    Failure.REJECTED: 400,
+    Failure.NO_PARAMS: 502,
+    Failure.CUT: 502,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillDone:
+    params: Params
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillFailed:
+    kind: Failure = Failure.UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeStarted:
+    """The first byte of a good answer is here."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeFailed:
+    kind: Failure = Failure.UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeEnded:
+    """The answer is complete; ``params`` let a later prefill read this session's KV."""
+
+    params: Params | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLeft:
+    """Nobody waits for the answer any more."""
+
+
+Event = PrefillDone | PrefillFailed | DecodeStarted | DecodeFailed | DecodeEnded | ClientLeft
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """Run the prefill leg there and keep its answer."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Run the decode leg there; ``params`` say where its KV lies, ``None`` means compute it."""
+
+    endpoint: str
+    params: Params | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Pass the decode leg's bytes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The round is over; keep ``params`` for the session's next prefill."""
+
+    params: Params | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Tell the client inside the stream that there will be no more."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Answer with the engine's own error if it gave one, else with ``status``."""
+
+    status: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Cancel whatever leg is open, so that no engine works for nobody or holds KV for nothing."""
+
+
+Command = Prefill | Decode | Stream | Finish | Cut | Fail | Abort
+
+
+class State(Enum):
+    PREFILLING = "prefilling"
+    DECODING = "decoding"
+    STREAMING = "streaming"
+    OVER = "over"
+
+
+class Exchange:
+    """Remote prefill, then decode; a failed prefill falls back to the decode replica."""
+
+    def __init__(self, *, decode: str, prefill: str | None = None) -> None:
+        self._decode = decode
+        self._has_params = False
+        self.fell_back: PlacementReason | None = None
+        self.first: Prefill | Decode
+        if prefill is None:
+            self.state, self.first = State.DECODING, Decode(decode)
+        else:
+            self.state, self.first = State.PREFILLING, Prefill(prefill)
+
+    def feed(self, event: Event) -> Command:
+        match self.state, event:
+            case State.PREFILLING, PrefillDone(params):
+                self.state, self._has_params = State.DECODING, True
+                return Decode(self._decode, params)
+            case State.PREFILLING, PrefillFailed():
+                return self._fall_back(PlacementReason.PREFILL_FAILED)
+            case State.DECODING, DecodeStarted():
+                self.state = State.STREAMING
+                return Stream()
+            case State.DECODING, DecodeFailed(kind):
+                if self._has_params and kind not in (Failure.REJECTED, Failure.OVERLOADED):
+                    return self._fall_back(PlacementReason.TRANSFER_FAILED)
+                return self._end(Fail(_STATUS[kind], kind))
+            case State.STREAMING, DecodeFailed(kind):
+                return self._end(Cut(kind))
+            case State.STREAMING, DecodeEnded(params):
+                return self._end(Finish(params))
+            case ((State.PREFILLING | State.DECODING | State.STREAMING), ClientLeft()):
+                return self._end(Abort())
+        raise ValueError(f"{type(event).__name__} does not belong in state {self.state.value}")
+
+    def _fall_back(self, reason: PlacementReason) -> Decode:
+        self.state, self._has_params = State.DECODING, False
+        self.fell_back = reason
+        return Decode(self._decode)
+
+    def _end(self, command: Command) -> Command:
+        self.state = State.OVER
+        return command

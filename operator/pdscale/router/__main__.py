@@ -1,0 +1,8 @@
+"""``python -m pdscale.router``."""
+
+import sys
+
+from pdscale.router.app import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

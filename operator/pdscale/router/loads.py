@@ -1,0 +1,92 @@
+"""Load figures as they travel between routers, and the loop that asks those who have been silent."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from pdscale.model.cluster import Load
+from pdscale.model.pools import Role
+from pdscale.model.units import Seconds
+from pdscale.router.peers import Peer
+from pdscale.router.roster import Roster
+
+LOAD_HEADER: Final = "x-pdscale-load"
+SILENCE: Final[Seconds] = 1.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=1.0)
+
+
+def load_figures(load: Load) -> dict[str, float]:
+    """What is told to others; means over an empty window are left out, not zero."""
+    told: dict[str, float | None] = {
+        "running": load.running,
+        "waiting": load.waiting,
+        "queued_tokens": round(load.queued_tokens),
+        "resident_tokens": round(load.resident_tokens),
+        "kv": round(load.kv_usage, 4),
+        "ttft": load.ttft,
+        "itl": load.itl,
+    }
+    return {name: figure for name, figure in told.items() if figure is not None}
+
+
+def format_load(load: Load) -> str:
+    return ";".join(f"{name}={figure:.6g}" for name, figure in load_figures(load).items())
+
+
+def parse_load_header(text: str, *, now: Seconds) -> Load | None:
+    """The load in a response header; ``None`` if any of it cannot be read."""
+    pairs = (part.partition("=") for part in text.split(";") if part)
+    return read_load({name.strip(): value for name, _, value in pairs}, now=now)
+
+
+def read_load(figures: Mapping[str, Any], *, now: Seconds) -> Load | None:
+    try:
+        read = {name: float(figures[name]) for name in ("running", "waiting", "kv")}
+        more = {
+            name: float(figures[name])
+            for name in ("queued_tokens", "resident_tokens", "ttft", "itl")
+            if name in figures
+        }
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not all(math.isfinite(v) and v >= 0 for v in (*read.values(), *more.values())):
+        return None
+    return Load(
+        running=int(read["running"]),
+        waiting=int(read["waiting"]),
+        queued_tokens=more.get("queued_tokens", 0.0),
+        resident_tokens=more.get("resident_tokens", 0.0),
+        kv_usage=min(1.0, read["kv"]),
+        ttft=more.get("ttft"),
+        itl=more.get("itl"),
+        seen_at=now,
+    )
+
+
+class LoadPoller:
+    """Asks peers of one role that have told nothing for a second."""
+
+    def __init__(self, client: aiohttp.ClientSession, roster: Roster, role: Role) -> None:
+        self._client, self._roster, self._role = client, roster, role
+
+    async def run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            silent = self._roster.not_heard_of(self._role, since=clock() - SILENCE)
+            await asyncio.gather(*(self._ask(peer) for peer in silent))
+            await asyncio.sleep(SILENCE / 2)
+
+    async def _ask(self, peer: Peer) -> None:
+        try:
+            async with self._client.get(f"{peer.admin_url}/load", timeout=_TIMEOUT) as answer:
+                figures = orjson.loads(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return  # it stays silent; whether it is reachable shows at the next request
+        if isinstance(figures, dict):
+            load = read_load(figures, now=asyncio.get_running_loop().time())
+            if load is not None:
+                self._roster.heard(peer.endpoint.name, load)

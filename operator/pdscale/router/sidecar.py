@@ -1,0 +1,211 @@
+"""Beside an engine: decides placement on a decode pod, guards the engine on a prefill pod.
+
+Which of the two it is follows the pod's label at run time. A prefill leg is passed to the engine in
+either role, since both roles' engines are alike: one that was under way while the role changed need
+not fail. Anything else reaches an engine through a decode pod only.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pdscale.engines.answers import StreamReader, read_json
+from pdscale.engines.dialects import usable_for_prefill
+from pdscale.engines.hygiene import forwarded
+from pdscale.engines.ledger import Clocks, Ledger
+from pdscale.model.cluster import Endpoint
+from pdscale.model.pools import Role
+from pdscale.model.units import Seconds
+from pdscale.placement.exchange import Exchange, Failure
+from pdscale.placement.lengths import Estimate, Lengths
+from pdscale.placement.policy import (
+    BusyReason,
+    Kind,
+    Placement,
+    PlacementPolicy,
+    PlacementReason,
+    Round,
+    local,
+)
+from pdscale.router.inbound import REFUSED_HEADER, Inbound
+from pdscale.router.legs import LegFailed
+from pdscale.router.meters import Meters
+from pdscale.router.outlet import Outlet
+from pdscale.router.proxy import RoundTrip, Tools, Verdict
+
+
+@dataclass(slots=True)
+class Decider:
+    """The decode role: one placement and one exchange per round."""
+
+    me: str
+    tools: Tools
+    policy: PlacementPolicy
+    ledger: Ledger
+    lengths: Lengths
+    meters: Meters
+    rng: random.Random
+    wall: Callable[[], Seconds]
+
+    async def serve(self, inbound: Inbound, outlet: Outlet) -> int:
+        if self.tools.roster.role_of(self.me) is not Role.DECODE:
+            return await refuse(outlet, BusyReason.WRONG_ROLE)
+        if inbound.body is None:
+            return await self._pass(inbound, outlet)
+        return await self._round(inbound, inbound.body, outlet)
+
+    async def _round(self, inbound: Inbound, body: dict[str, object], outlet: Outlet) -> int:
+        now = self.tools.clock()
+        splittable = self.tools.dialect.splittable(inbound.path, body)
+        estimate = self.lengths.estimate(inbound.session, inbound.received_bytes, now=now)
+        placement = self._place(inbound, estimate, now) if splittable else self._unsplit(now)
+        remote = placement.kind is Kind.REMOTE
+        history = self.ledger.take(inbound.session, now) if remote else None
+        trip = RoundTrip(
+            tools=self.tools,
+            inbound=inbound,
+            body=body,
+            outlet=outlet,
+            exchange=Exchange(decode=self.me, prefill=placement.endpoint.name if remote else None),
+            new_tokens=estimate.increment,
+            context=estimate.history + estimate.increment,
+            history=history,
+            plain=inbound.once or not splittable,
+        )
+        try:
+            verdict = await trip.run()
+        finally:
+            self._count(placement, trip.exchange)
+        self._remember(inbound, estimate, verdict)
+        return verdict.code
+
+    def _place(self, inbound: Inbound, estimate: Estimate, now: Seconds) -> Placement:
+        asked = Round(
+            session=inbound.session,
+            history=estimate.history,
+            increment=estimate.increment,
+            history_moves=self.ledger.has(inbound.session, now),
+        )
+        view = self.tools.roster.view(now)
+        return self.policy.place(asked, view, self._self(now), now=now, rng=self.rng)
+
+    def _unsplit(self, now: Seconds) -> Placement:
+        return local(self._self(now), PlacementReason.NOT_SPLITTABLE)
+
+    def _self(self, now: Seconds) -> Endpoint:
+        """This pod as policies see it, with figures fresher than anyone else's."""
+        known = self.tools.roster.peer(self.me)
+        endpoint = Endpoint(self.me, "", Role.DECODE) if known is None else known.endpoint
+        return replace(endpoint, load=self.tools.own.load(now))
+
+    def _count(self, placement: Placement, exchange: Exchange) -> None:
+        if exchange.fell_back is not None:
+            self.meters.placed(Kind.LOCAL, exchange.fell_back)
+        else:
+            self.meters.placed(placement.kind, placement.reason)
+
+    def _remember(self, inbound: Inbound, estimate: Estimate, verdict: Verdict) -> None:
+        now, usage = self.tools.clock(), verdict.usage
+        if usage is not None and usage.cached is not None:
+            actual = max(0, usage.prompt - usage.cached)
+            self.meters.estimated(guess=estimate.increment, actual=actual)
+        if inbound.once:
+            return
+        if usage is not None:
+            self.lengths.learn(
+                inbound.session,
+                inbound.received_bytes,
+                prompt=usage.prompt,
+                completion=usage.completion,
+                now=now,
+            )
+        if verdict.params is not None and usable_for_prefill(verdict.params):
+            self.ledger.keep(inbound.session, verdict.params, Clocks(now, self.wall()))
+
+    async def _pass(self, inbound: Inbound, outlet: Outlet) -> int:
+        """Whatever is not a round of a session: models, tokenisation, embeddings, other APIs."""
+        return await pass_to_engine(self.tools, inbound, outlet)
+
+
+@dataclass(slots=True)
+class Gate:
+    """The prefill role: a prefill leg goes to the engine, and its answer back, as they are."""
+
+    tools: Tools
+
+    async def serve(
+        self,
+        outlet: Outlet,
+        *,
+        target: str,
+        headers: list[tuple[str, str]],
+        content: bytes,
+        tokens: float,
+    ) -> int:
+        own, began = self.tools.own, self.tools.clock()
+        with own.prefilling(tokens):
+            try:
+                answer = await self.tools.legs.open(
+                    own.url + target, method="POST", headers=forwarded(headers), content=content
+                )
+                try:
+                    reply = await answer.whole()
+                finally:
+                    answer.close()
+            except LegFailed as error:
+                return await lost(outlet, error)
+        now = self.tools.clock()
+        if answer.status == 200:
+            own.ttft.add(now - began, now=now)
+        await outlet.whole(answer.status, answer.headers, reply)
+        return answer.status
+
+
+async def pass_to_engine(tools: Tools, inbound: Inbound, outlet: Outlet) -> int:
+    """Any request, unplaced; transfer parameters are still kept from the client."""
+    try:
+        answer = await tools.legs.open(
+            tools.own.url + inbound.target,
+            method=inbound.method,
+            headers=inbound.headers,
+            content=inbound.content,
+            replay=True,
+        )
+    except LegFailed as error:
+        return await lost(outlet, error)
+    try:
+        if not answer.streams:
+            await outlet.whole(answer.status, answer.headers, read_json(await answer.whole()).content)
+            return answer.status
+        await outlet.begin(answer.status, answer.headers)
+        reader = StreamReader()
+        while chunk := await answer.chunk():
+            await outlet.write(reader.feed(chunk))
+        await outlet.write(reader.flush())
+        await outlet.end()
+        return answer.status
+    except LegFailed as error:
+        return await lost(outlet, error)
+    finally:
+        answer.close()
+
+
+async def lost(outlet: Outlet, error: LegFailed) -> int:
+    """Tell the client of a lost engine, in the head or, too late for that, in the stream."""
+    status = 504 if error.failure is Failure.TIMED_OUT else 502
+    if outlet.response is None:
+        await outlet.error(status, f"the engine gave no answer: {error.failure}", kind=error.failure)
+    else:
+        await outlet.cut(f"the engine was lost while it answered: {error.failure}", status=status)
+    return status
+
+
+async def refuse(outlet: Outlet, reason: BusyReason, *, status: int = 503) -> int:
+    """A refusal that another replica may not repeat: the caller is told so by a header."""
+    await outlet.error(
+        status,
+        f"this replica takes no such work now: {reason}",
+        kind=reason,
+        own=[("Retry-After", "1"), (REFUSED_HEADER, reason)],
+    )
+    return status
