@@ -1,0 +1,273 @@
+"""One table of objects that nobody may accept: neither the API server nor the models.
+
+Each case is a JSON merge patch of ``GOOD`` and the words that both sides' messages must contain. The API
+server's wording for its own keywords is not ours, so a case may ask for other words there.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+GOOD: Final[Json] = {
+    "apiVersion": "pdscale.io/v1alpha1",
+    "kind": "ServingDeployment",
+    "metadata": {"name": "chat"},
+    "spec": {
+        "model": "meta-llama/Llama-2-70b-chat-hf",
+        "engine": {"type": "Emulated"},
+        "slo": {"ttft": "2s", "tpot": "75ms"},
+        "prefill": {"minReplicas": 1, "maxReplicas": 4, "gpusPerReplica": 8},
+        "decode": {"minReplicas": 1, "maxReplicas": 4, "gpusPerReplica": 8},
+        "gpuBudget": 64,
+        "profile": {"name": "llama-2-70b-a100-tp8-2023"},
+        "prometheus": {"url": "http://prometheus:9090"},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A patch that spoils ``GOOD``; ``model`` and ``server`` are what the messages must contain."""
+
+    id: str
+    patch: Json
+    model: tuple[str, ...]
+    server: tuple[str, ...]
+
+    @property
+    def body(self) -> Json:
+        found: Json = merged(GOOD, self.patch)
+        return found
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """JSON merge patch (RFC 7396): null removes."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    out = dict(copy.deepcopy(target)) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            out.pop(key, None)
+        else:
+            out[key] = merged(out.get(key), value)
+    return out
+
+
+def _rule(case: str, spec: Json, *words: str) -> Bad:
+    """Both sides say the same words, because the message is ours on both."""
+    return Bad(case, {"spec": spec}, words, words)
+
+
+def _keyword(case: str, spec: Json, model: tuple[str, ...], server: tuple[str, ...]) -> Bad:
+    return Bad(case, {"spec": spec}, model, server)
+
+
+BAD: Final = (
+    Bad(
+        "name_too_long_for_its_pods",
+        {"metadata": {"name": "a" * 39}},
+        ("metadata.name must have at most 38 characters", "got 39"),
+        ("metadata.name must have at most 38 characters", "got 39"),
+    ),
+    Bad(
+        "name_that_no_service_can_have",
+        {"metadata": {"name": "7b-chat"}},
+        ("metadata.name must be lower case letters", "got 7b-chat"),
+        ("metadata.name must be lower case letters", "got 7b-chat"),
+    ),
+    _keyword(
+        "model_missing",
+        {"model": None},
+        ("spec.model is required",),
+        ("spec.model: Required value",),
+    ),
+    _keyword(
+        "model_empty",
+        {"model": ""},
+        ("spec.model", "at least 1 character"),
+        ("spec.model", "at least 1 chars long"),
+    ),
+    _keyword(
+        "model_of_the_wrong_type",
+        {"model": 70},
+        ("spec.model", "string", "got 70"),
+        ("spec.model", "string", "integer"),
+    ),
+    _keyword(
+        "engine_nobody_knows",
+        {"engine": {"type": "TGI"}},
+        ("spec.engine.type must be one of 'vLLM', 'SGLang' or 'Emulated'", "got 'TGI'"),
+        ("spec.engine.type", '"TGI"', '"vLLM", "SGLang", "Emulated"'),
+    ),
+    _rule(
+        "vllm_without_an_image",
+        {"engine": {"type": "vLLM"}},
+        "spec.engine",
+        "image is required for type vLLM, got none",
+    ),
+    _rule(
+        "sglang_without_an_image",
+        {"engine": {"type": "SGLang"}},
+        "spec.engine",
+        "image is required for type SGLang, got none",
+    ),
+    _rule(
+        "engine_on_the_routers_port",
+        {"engine": {"port": 8080}},
+        "spec.engine",
+        "port must not be 8080 or 9090",
+        "got 8080",
+    ),
+    _keyword(
+        "port_of_the_superuser",
+        {"engine": {"port": 80}},
+        ("spec.engine.port must be at least 1024, got 80",),
+        ("spec.engine.port", "80", "greater than or equal to 1024"),
+    ),
+    _keyword(
+        "env_named_twice",
+        {"engine": {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}},
+        ("spec.engine", "env must name each variable once, got A twice"),
+        ("spec.engine.env[1]", "Duplicate value", '"A"'),
+    ),
+    _rule("ttft_of_nothing", {"slo": {"ttft": "0s"}}, "slo.ttft", "at least 1ms, got 0s"),
+    _rule("tpot_of_two_minutes", {"slo": {"tpot": "2m"}}, "slo.tpot", "at most 1m, got 2m"),
+    _keyword(
+        "duration_without_a_unit",
+        {"slo": {"ttft": "2"}},
+        ("spec.slo.ttft must match", "got '2'"),
+        ("spec.slo.ttft", '"2"', "should match"),
+    ),
+    _keyword(
+        "attainment_of_everything",
+        {"slo": {"attainment": 1}},
+        ("spec.slo.attainment must be below 1", "got 1"),
+        ("spec.slo.attainment", "1", "less than 1"),
+    ),
+    _keyword(
+        "attainment_of_nothing",
+        {"slo": {"attainment": 0}},
+        ("spec.slo.attainment must be above 0", "got 0"),
+        ("spec.slo.attainment", "0", "greater than 0"),
+    ),
+    _rule(
+        "prefill_bounds_crossed",
+        {"prefill": {"minReplicas": 5}},
+        "spec.prefill",
+        "minReplicas must be at most maxReplicas (4), got 5",
+    ),
+    _rule(
+        "decode_bounds_crossed",
+        {"decode": {"minReplicas": 6}},
+        "spec.decode",
+        "minReplicas must be at most maxReplicas (4), got 6",
+    ),
+    _keyword(
+        "fewer_than_no_replicas",
+        {"prefill": {"minReplicas": -1}},
+        ("spec.prefill.minReplicas must be at least 0, got -1",),
+        ("spec.prefill.minReplicas", "-1", "greater than or equal to 0"),
+    ),
+    _rule(
+        "no_decode_replica",
+        {"decode": {"minReplicas": 0}},
+        "decode.minReplicas must be at least 1, got 0",
+    ),
+    _keyword(
+        "most_replicas_missing",
+        {"prefill": {"maxReplicas": None}},
+        ("spec.prefill.maxReplicas is required",),
+        ("spec.prefill.maxReplicas: Required value",),
+    ),
+    _keyword(
+        "replica_without_a_gpu",
+        {"decode": {"gpusPerReplica": 0}},
+        ("spec.decode.gpusPerReplica must be at least 1, got 0",),
+        ("spec.decode.gpusPerReplica", "0", "greater than or equal to 1"),
+    ),
+    _rule(
+        "start_up_of_a_day",
+        {"decode": {"startupTime": "24h"}},
+        "spec.decode.startupTime",
+        "at most 2h, got 24h",
+    ),
+    _rule(
+        "budget_below_the_minima",
+        {"prefill": {"minReplicas": 2}, "gpuBudget": 16},
+        "gpuBudget must be at least 24",
+        "prefill.minReplicas (2)",
+        "decode.minReplicas (1)",
+        "got 16",
+    ),
+    _rule(
+        "no_profile",
+        {"profile": {"name": None}},
+        "spec.profile",
+        "exactly one of name and configMap is required, got neither",
+    ),
+    _rule(
+        "two_profiles",
+        {"profile": {"configMap": {"name": "mine"}}},
+        "spec.profile",
+        "exactly one of name and configMap is required, got both",
+    ),
+    _keyword(
+        "prometheus_without_a_scheme",
+        {"prometheus": {"url": "prometheus:9090"}},
+        ("spec.prometheus.url must match", "got 'prometheus:9090'"),
+        ("spec.prometheus.url", '"prometheus:9090"', "should match"),
+    ),
+    _keyword(
+        "forecast_model_nobody_knows",
+        {"forecast": {"model": "Prophet"}},
+        ("spec.forecast.model must be one of", "'Ridge'", "got 'Prophet'"),
+        ("spec.forecast.model", '"Prophet"', '"Ridge"'),
+    ),
+    _keyword(
+        "quantile_below_the_median",
+        {"forecast": {"quantile": 0.4}},
+        ("spec.forecast.quantile must be at least 0.5, got 0.4",),
+        ("spec.forecast.quantile", "0.4", "greater than or equal to 0.5"),
+    ),
+    _rule(
+        "history_of_four_steps",
+        {"forecast": {"history": "1m", "step": "15s"}},
+        "forecast.history must be 10 to 10000 times forecast.step (15s), got 1m",
+    ),
+    _rule(
+        "history_longer_than_a_query_answers",
+        {"forecast": {"history": "168h", "step": "15s"}},
+        "forecast.history must be 10 to 10000 times forecast.step (15s), got 168h",
+    ),
+    _rule(
+        "plans_without_a_pause",
+        {"scaling": {"interval": "500ms"}},
+        "spec.scaling.interval",
+        "at least 1s, got 500ms",
+    ),
+    _keyword(
+        "mode_nobody_knows",
+        {"scaling": {"mode": "DryRun"}},
+        ("spec.scaling.mode must be one of 'Auto', 'Recommend' or 'Paused'", "got 'DryRun'"),
+        ("spec.scaling.mode", '"DryRun"', '"Auto", "Recommend", "Paused"'),
+    ),
+    _keyword(
+        "tolerance_of_everything",
+        {"scaling": {"tolerance": 1}},
+        ("spec.scaling.tolerance must be below 1", "got 1"),
+        ("spec.scaling.tolerance", "1", "less than 1"),
+    ),
+    _rule(
+        "local_prefill_on_sglang",
+        {"engine": {"type": "SGLang", "image": "sglang"}, "router": {"placement": "AlwaysLocal"}},
+        "router.placement must be AMPD or AlwaysRemote for engine.type SGLang, got AlwaysLocal",
+    ),
+    _keyword(
+        "no_front_router",
+        {"router": {"replicas": 0}},
+        ("spec.router.replicas must be at least 1, got 0",),
+        ("spec.router.replicas", "0", "greater than or equal to 1"),
+    ),
+)
