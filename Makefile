@@ -50,7 +50,7 @@ crds: setup ## write the CRDs from the models
 	$(BIN)/python -m pdscale.api.crdgen --write
 
 bench-%: cluster-binaries
-	$(BIN)/python -m benchmarks.$*
+	$(INSIDE) $(BIN)/python -m benchmarks.$*
 
 bench: $(addprefix bench-,$(BENCHES)) ## all benchmarks, then docs/results.md
 	$(BIN)/python -m benchmarks.results

@@ -5,6 +5,7 @@ runs under exactly the rights that the chart grants.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,8 @@ Manifest = dict[str, Any]
 
 def api_client(kubeconfig: Path) -> client.ApiClient:
     """A client of its own, so that nothing depends on a global configuration."""
-    return config.new_client_from_config(str(kubeconfig))
+    made: client.ApiClient = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+    return made
 
 
 def manifests(text: str) -> list[Manifest]:
@@ -47,7 +49,7 @@ def apply(
     api: client.ApiClient, wanted: Iterable[Manifest], *, namespace: str, manager: str = "install"
 ) -> None:
     """Create or update every manifest; namespaced ones without a namespace go to ``namespace``."""
-    known = dynamic.DynamicClient(api)
+    known = dynamic.DynamicClient(api)  # type: ignore[no-untyped-call]
     for manifest in wanted:
         kind = known.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
         where = manifest["metadata"].get("namespace", namespace) if kind.namespaced else None
@@ -61,17 +63,14 @@ def install(kubeconfig: Path, values: dict[str, Any] | None = None) -> None:
     apply(api, [namespace, *crds()], namespace=NAMESPACE)
     extensions = client.ApiextensionsV1Api(api)
     for crd in crds():
-        eventually(
-            lambda name=crd["metadata"]["name"]: _established(extensions, name),
-            within=30,
-            what=f"CRD {crd['metadata']['name']} is established",
-        )
+        name = crd["metadata"]["name"]
+        eventually(partial(_established, extensions, name), within=30, what=f"CRD {name} is established")
     apply(api, rendered(values), namespace=NAMESPACE)
     wait_for_operator(api)
 
 
 def wait_for_operator(api: client.ApiClient, within: float = 60) -> None:
-    apps = client.AppsV1Api(api)
+    apps: Any = client.AppsV1Api(api)
 
     def ready() -> bool:
         found = apps.list_namespaced_deployment(NAMESPACE).items
@@ -82,7 +81,7 @@ def wait_for_operator(api: client.ApiClient, within: float = 60) -> None:
     eventually(ready, within=within, what=f"the operator's Deployment in {NAMESPACE} is ready")
 
 
-def _established(extensions: client.ApiextensionsV1Api, name: str) -> bool:
+def _established(extensions: Any, name: str) -> bool:
     try:
         crd = extensions.read_custom_resource_definition(name)
     except ApiException:

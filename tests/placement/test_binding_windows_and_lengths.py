@@ -12,8 +12,10 @@ from pdscale.placement.policy import Busy, BusyReason
 from pdscale.placement.window import SlidingMean
 
 
-def view(*names: str, kv: dict[str, float] | None = None, draining: str = "") -> ClusterView:
-    usage = kv or {}
+def view(
+    *names: str, kv: dict[str, float] | None = None, running: dict[str, int] | None = None, draining: str = ""
+) -> ClusterView:
+    usage, busy = kv or {}, running or {}
     return ClusterView(
         tuple(
             Endpoint(
@@ -21,7 +23,7 @@ def view(*names: str, kv: dict[str, float] | None = None, draining: str = "") ->
                 "10.0.0.1",
                 Role.DECODE,
                 draining=n == draining,
-                load=Load(kv_usage=usage.get(n, 0.0)),
+                load=Load(kv_usage=usage.get(n, 0.0), running=busy.get(n, 0)),
             )
             for n in names
         )
@@ -42,6 +44,22 @@ def test_the_least_kv_then_the_fewest_sessions_then_the_name() -> None:
     assert bound(bindings, "4", view("a", "b")) == "b"
     # 0.21 and 0.24 are the same step of five percent: the count decides.
     assert bound(bindings, "5", view("a", "b", "c", kv={"a": 0.21, "b": 0.21, "c": 0.24})) == "c"
+
+
+def test_a_new_replica_shares_the_work_instead_of_getting_all_of_it() -> None:
+    # "old" is full of what ended rounds left behind, "new" has just started: their work is what counts.
+    seen = view("new", "old", kv={"new": 0.0, "old": 0.7}, running={"old": 2})
+    bindings = Bindings()
+    for number in range(6):
+        bindings.began(bound(bindings, str(number), seen))
+    assert (bindings.sessions_on("new"), bindings.sessions_on("old")) == (3, 3)
+    for _ in range(3):
+        bindings.ended("new")
+    assert bound(bindings, "next", seen) == "new"
+
+
+def test_a_replica_without_room_for_kv_comes_last_whatever_its_work() -> None:
+    assert bound(Bindings(), "s", view("a", "b", kv={"a": 0.95, "b": 0.5}, running={"b": 30})) == "b"
 
 
 def test_a_session_stays_however_full_its_replica_gets() -> None:

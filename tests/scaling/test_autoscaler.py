@@ -29,7 +29,9 @@ def policy(**changes: object) -> Policy:
     return Policy(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def history(rate: float | list[float], *, completed: float = 1.0, now: float = NOW) -> History:
+def history(
+    rate: float | list[float], *, completed: float = 1.0, streams: float = math.nan, now: float = NOW
+) -> History:
     """Constant lengths of the Azure conversation trace, at a given arrival rate."""
     rates = rate if isinstance(rate, list) else [rate] * 40
     start = now - STEP * (len(rates) - 1)
@@ -46,6 +48,7 @@ def history(rate: float | list[float], *, completed: float = 1.0, now: float = N
         output_tokens=series(211 * completed),
         output_tokens_squared=series(7.11e4 * completed),
         local_share=series(math.nan),
+        decode_streams=series(streams),
     )
 
 
@@ -82,6 +85,13 @@ def test_a_short_history_falls_back_to_the_present_load() -> None:
     assert decision.apply == Targets(2, 3)
     assert decision.plan.steps[0].reason is Reason.REACTIVE_DEMAND
     assert isinstance(decision.forecast, NoData)
+
+
+def test_streams_that_are_there_count_although_the_lengths_do_not_explain_them() -> None:
+    # 2.80/s at 211 tokens means about 33 streams a replica; 120 streams need four, whatever the rate says.
+    decision = decide(history(2.0, streams=120.0))
+    assert decision.apply == Targets(2, 4)  # prefill is held by the window
+    assert "120 streams" in decision.plan.trail
 
 
 def test_a_forecast_below_the_present_load_does_not_shed_what_is_in_use() -> None:

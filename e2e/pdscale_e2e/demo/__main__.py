@@ -6,16 +6,18 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 
 from pdscale.model.units import parse_duration
 from pdscale_e2e.cluster import ClusterUnavailable
 from pdscale_e2e.demo.report import Facts, Run, rows, write
 from pdscale_e2e.demo.stage import Stage, staged, trace_path
 from pdscale_e2e.demo.view import Voice, table
-from pdscale_e2e.demo.watch import Watcher
+from pdscale_e2e.demo.watch import ROLES, Watcher
 from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.trace import Request, TraceError, load, published, shaped
 
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--report", type=Path, default=Path("build/demo/report.html"), help="where the report goes"
     )
     args = parser.parse_args(argv)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     say = Voice(console)
     try:
         name, requests = _requests(args.seconds, args.seed)
@@ -77,7 +79,7 @@ async def _play(
     playing = asyncio.gather(*(r.run(requests) for r in replays.values()))
     try:
         await _show(console, playing, replays, watcher, started, limits)
-        await _settle(watcher)
+        await _settle(watcher, spec)
     finally:
         watching.cancel()
     facts = Facts(trace, requests[-1].at, args.seed, *limits, spec["slo"]["attainment"])
@@ -92,13 +94,13 @@ async def _show(
     started: float,
     limits: tuple[float, float],
 ) -> None:
-    def now_table() -> object:
+    def now_table() -> Table:
         return table(replays, watcher.samples, now=time.monotonic() - started, limits=limits)
 
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             while not playing.done():
-                live.update(now_table(), refresh=True)  # type: ignore[arg-type]
+                live.update(now_table(), refresh=True)
                 await asyncio.wait([playing], timeout=0.5)
     else:
         while not playing.done():
@@ -107,12 +109,12 @@ async def _show(
     await playing
 
 
-async def _settle(watcher: Watcher, within: float = 45) -> None:
+async def _settle(watcher: Watcher, spec: dict[str, Any], within: float = 40) -> None:
     """Traffic is over: stay until the pools have shrunk, so that the report shows it."""
     until = time.monotonic() + within
     while time.monotonic() < until:
         last = watcher.samples["elastic"][-1]
-        if last.prefill.desired == last.decode.desired == 1 and last.gpus == 16:
+        if all(getattr(last, role).desired == spec[role]["minReplicas"] for role in ROLES):
             return
         await asyncio.sleep(1)
 

@@ -40,12 +40,16 @@ class Facts:
 
 def rows(runs: Sequence[Run], facts: Facts) -> list[tuple[str, dict[str, str]]]:
     """The comparison, one row per measure, as text for terminal and page alike."""
-    limits = {"ttft": facts.ttft, "tpot": facts.tpot}
+    ttft, tpot = facts.ttft, facts.tpot
     measures: Mapping[str, dict[str, str]] = {
         "requests sent": {r.name: str(r.replay.sent) for r in runs},
         "failed": {r.name: str(len(r.replay.failed)) for r in runs},
-        "attainment, TTFT and TPOT": {r.name: _share(r.replay.attainment(**limits)) for r in runs},
-        "strict attainment": {r.name: _share(r.replay.attainment(**limits, strict=True)) for r in runs},
+        "attainment, TTFT and TPOT": {
+            r.name: _share(r.replay.attainment(ttft=ttft, tpot=tpot)) for r in runs
+        },
+        "strict attainment": {
+            r.name: _share(r.replay.attainment(ttft=ttft, tpot=tpot, strict=True)) for r in runs
+        },
         "TTFT P50 / P90 / P99": {r.name: _quantiles([o.ttft for o in _good(r)], "s") for r in runs},
         "TPOT P50 / P90 / P99": {r.name: _quantiles([o.tpot * 1000 for o in _good(r)], "ms") for r in runs},
         "GPU-hours": {r.name: f"{gpu_hours(r.samples):.2f}" for r in runs},

@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kubernetes import client
 
 from pdscale_e2e.cluster import Capability, Cluster, open_cluster
 from pdscale_e2e.install import Manifest, api_client, apply, examples, install
-from pdscale_e2e.nodes.spec import NodeSpec, gpu_node
+from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
 from pdscale_e2e.prometheus import Prometheus
 from pdscale_e2e.waiting import eventually
 
@@ -29,7 +30,7 @@ class Stage:
 
     def url(self, name: str) -> str:
         """Where clients reach a ServingDeployment: its Service, else its router's pod."""
-        core = client.CoreV1Api(self.api)
+        core: Any = client.CoreV1Api(self.api)
         if Capability.SERVICES in self.cluster.capabilities:
             return f"http://{core.read_namespaced_service(name, NAMESPACE).spec.cluster_ip}"
         selector = f"pdscale.io/deployment={name},pdscale.io/role=router"
@@ -47,14 +48,13 @@ def staged(say: Say, *, example: str, gpus: int) -> Iterator[Stage]:
         last.callback(cluster.stop)
         nodes = -(-gpus // 8)
         say(f"adding {nodes} nodes with 8 GPUs each that run pods as local processes")
-        cluster.add_nodes(
-            [_cpu_node(), *(gpu_node(f"gpu-{i}", gpus=8, mode="process") for i in range(nodes))]
-        )
+        cpu = NodeSpec("cpu-0", mode=Mode.PROCESS)
+        cluster.add_nodes([cpu, *gpu_nodes(nodes, gpus=8, mode=Mode.PROCESS)])
         say("starting Prometheus, which finds the pods by Kubernetes service discovery")
-        prometheus = Prometheus.start(cluster.kubeconfig, scrape_interval=1.0)
-        last.callback(prometheus.stop)
+        prometheus = Prometheus(cluster.kubeconfig, scrape_interval=1.0).start()
+        last.callback(prometheus.close)
         say("installing CRD and chart; the operator runs as a pod under the chart's rights")
-        install(cluster.kubeconfig)
+        install(cluster.kubeconfig, {"prometheus": {"scrapeInterval": "1s"}})
         api = api_client(cluster.kubeconfig)
         last.callback(api.close)
         say(f"applying examples/{example}")
@@ -65,12 +65,8 @@ def staged(say: Say, *, example: str, gpus: int) -> Iterator[Stage]:
         yield stage
 
 
-def _cpu_node() -> NodeSpec:
-    return NodeSpec("cpu-0", mode="process")
-
-
 def _wait_ready(stage: Stage, name: str) -> None:
-    custom = client.CustomObjectsApi(stage.api)
+    custom: Any = client.CustomObjectsApi(stage.api)
 
     def ready() -> bool:
         found = custom.get_namespaced_custom_object(

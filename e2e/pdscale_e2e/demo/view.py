@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from rich.console import Console
 from rich.table import Table
@@ -28,34 +29,61 @@ def table(
     now: float,
     limits: tuple[float, float],
 ) -> Table:
-    """One row per ServingDeployment."""
-    ttft, tpot = limits
-    found = Table(title=f"pdscale demo, {now:.0f} s into the trace", title_justify="left")
-    for column in ("", "req/s", "forecast", "P ready/want", "D ready/want", "P:D", "GPUs", "sent", "failed"):
-        found.add_column(column, justify="left" if not column else "right")
-    for column in ("TTFT ok", "TPOT ok", "both ok", "local share", "last plan"):
-        found.add_column(column, justify="right" if column != "last plan" else "left")
+    """One row per ServingDeployment; the last plan of the elastic one below."""
+    latest = {name: seen[-1] for name, seen in samples.items() if seen}
+    trail = latest["elastic"].trail if "elastic" in latest else ""
+    found = Table(
+        title=f"{now:.0f} s into the trace", caption=trail, title_justify="left", caption_justify="left"
+    )
+    found.add_column("")
+    for column in (
+        "req/s",
+        "fcast",
+        "P",
+        "D",
+        "P:D",
+        "GPUs",
+        "sent",
+        "fail",
+        "TTFT",
+        "TPOT",
+        "both",
+        "local",
+    ):
+        found.add_column(column, justify="right", no_wrap=True)
     for name, replay in replays.items():
-        last = samples[name][-1] if samples.get(name) else None
-        ended = replay.outcomes
-        good = len(ended) or 1
         found.add_row(
             name,
-            f"{rate(replay, now):.1f}",
-            f"{last.forecast:.1f}" if last and last.forecast is not None else "-",
-            f"{last.prefill.ready}/{last.prefill.desired}" if last else "-",
-            f"{last.decode.ready}/{last.decode.desired}" if last else "-",
-            f"{last.prefill.ready / last.decode.ready:.2f}" if last and last.decode.ready else "-",
-            str(last.gpus) if last else "-",
-            str(replay.sent),
-            str(len(replay.failed)),
-            share(sum(o.ttft <= ttft and not o.error for o in ended) / good if ended else None),
-            share(sum(o.tpot <= tpot and not o.error for o in ended) / good if ended else None),
-            share(replay.attainment(ttft=ttft, tpot=tpot)),
-            share(last.local_share if last else None),
-            last.trail if last else "",
+            *_pools(latest.get(name), rate(replay, now)),
+            *_requests(replay, limits),
+            _local(latest.get(name)),
         )
     return found
+
+
+def _pools(last: Sample | None, load: float) -> list[str]:
+    """Load, forecast, ready/wanted replicas, ratio, GPUs."""
+    if last is None:
+        return [f"{load:.1f}", "-", "-", "-", "-", "-"]
+    return [
+        f"{load:.1f}",
+        "-" if last.forecast is None else f"{last.forecast:.1f}",
+        f"{last.prefill.ready}/{last.prefill.desired}",
+        f"{last.decode.ready}/{last.decode.desired}",
+        f"{last.prefill.ready / last.decode.ready:.2f}" if last.decode.ready else "-",
+        str(last.gpus),
+    ]
+
+
+def _requests(replay: Replay, limits: tuple[float, float]) -> list[str]:
+    """Sent, failed, and the shares within the TTFT limit, the TPOT limit and both."""
+    ttft, tpot = limits
+    met = (replay.attainment(ttft=t, tpot=p) for t, p in ((ttft, inf), (inf, tpot), (ttft, tpot)))
+    return [str(replay.sent), str(len(replay.failed)), *(share(value) for value in met)]
+
+
+def _local(last: Sample | None) -> str:
+    return share(last.local_share if last else None)
 
 
 class Voice:

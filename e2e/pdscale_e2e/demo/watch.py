@@ -14,7 +14,7 @@ from pdscale_e2e.demo.stage import NAMESPACE, Stage
 
 ROLES: Final = ("prefill", "decode")
 LOCAL_SHARE: Final = (
-    'sum(increase(pdscale_router_placements_total{{{pods},placement="local"}}[30s]))'
+    '(sum(increase(pdscale_router_placements_total{{{pods},placement="local"}}[30s])) or vector(0))'
     " / sum(increase(pdscale_router_placements_total{{{pods}}}[30s]))"
 )
 
@@ -85,8 +85,8 @@ class Watcher:
             trail=trail,
         )
 
-    def _read(self, name: str) -> tuple[dict[str, Any], list[client.V1Pod]]:
-        custom = client.CustomObjectsApi(self.stage.api)
+    def _read(self, name: str) -> tuple[Any, list[Any]]:
+        custom: Any = client.CustomObjectsApi(self.stage.api)
         found = custom.get_namespaced_custom_object(
             "pdscale.io", "v1alpha1", NAMESPACE, "servingdeployments", name
         )
@@ -104,11 +104,11 @@ class Watcher:
         return share if share == share else None
 
 
-def _role(pod: client.V1Pod) -> str:
+def _role(pod: Any) -> str:
     return str((pod.metadata.labels or {}).get("pdscale.io/role"))
 
 
-def _pool(status: dict[str, int], pods: Sequence[client.V1Pod], gpus: int) -> Pool:
+def _pool(status: dict[str, int], pods: Sequence[Any], gpus: int) -> Pool:
     bound = [p for p in pods if p.spec.node_name and p.status.phase in ("Pending", "Running")]
     return Pool(desired=status.get("desired", 0), ready=status.get("ready", 0), gpus=gpus * len(bound))
 

@@ -42,10 +42,14 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Rounds per second of one replica, and what limits it. Zero: not even an idle one meets the SLO."""
+    """Rounds per second of one replica, and what limits it. Zero: not even an idle one meets the SLO.
+
+    ``streams`` is the mean number of requests that a decode replica then has at a time (DOPD's ccd).
+    """
 
     rate: float
     limit: Limit
+    streams: float = math.inf
 
 
 def prefill_service(workload: Workload, profile: Profile) -> tuple[Seconds, float]:
@@ -112,9 +116,9 @@ def decode_capacity(workload: Workload, profile: Profile, slo: SLO) -> Capacity:
         return Capacity(0.0, Limit.KV_MEMORY)
     if in_time(room):
         limit = Limit.KV_MEMORY if memory <= profile.max_sequences else Limit.SEQUENCES
-        return Capacity(carried(room), limit)
+        return Capacity(carried(room), limit, room)
     streams = _largest(in_time, room)
-    return Capacity(carried(streams) if streams >= 1e-3 else 0.0, Limit.TPOT)
+    return Capacity(carried(streams) if streams >= 1e-3 else 0.0, Limit.TPOT, max(streams, 1e-3))
 
 
 def _largest(holds, most: float) -> float:  # type: ignore[no-untyped-def]

@@ -2,9 +2,13 @@
 
 A session stays where its KV is for as long as that replica takes work; a draining or vanished one
 loses its sessions to others at their next round, where the history is computed again. The first
-choice is the replica with the least KV in use, then the fewest sessions, then by name. KV usage is
-compared in steps of five percent: the figure is up to a second old, and finer differences would
-send a whole burst to one replica.
+choice among replicas with KV to spare is the one with the fewest requests at work, then the least KV
+in use, then the fewest sessions, then by name.
+
+AMPD binds by memory alone. That goes wrong as soon as pools are elastic: KV in use counts what
+ended rounds left pinned, so a new replica looks empty for minutes and gets every session, until its
+decode steps are far too slow. Requests at work are what makes a step slow. Those that this router
+has open are known at once; what the engine reports is up to a second old and counts other routers'.
 """
 
 from collections import Counter, OrderedDict
@@ -19,6 +23,7 @@ from pdscale.placement.candidates import taking_work
 from pdscale.placement.policy import Busy, BusyReason
 
 _KV_STEP: Final = 0.05
+_KV_FULL: Final = 0.9  # above it an engine soon preempts or keeps requests waiting for blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Bindings:
     idle: Seconds = 3600.0
     _bound: OrderedDict[str, Bound] = field(default_factory=OrderedDict)
     _count: Counter[str] = field(default_factory=Counter)
+    _open: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         if self.capacity < 1:
@@ -58,6 +64,16 @@ class Bindings:
             return Busy(BusyReason.NO_DECODE_REPLICA)
         return self._remember(session, min(found, key=self._rank), now)
 
+    def began(self, endpoint: str) -> None:
+        """A request was sent there."""
+        self._open[endpoint] += 1
+
+    def ended(self, endpoint: str) -> None:
+        """It is over, however it ended."""
+        self._open[endpoint] -= 1
+        if self._open[endpoint] <= 0:
+            del self._open[endpoint]
+
     def forget(self, session: str) -> None:
         bound = self._bound.pop(session, None)
         if bound is not None:
@@ -71,9 +87,12 @@ class Bindings:
     def __len__(self) -> int:
         return len(self._bound)
 
-    def _rank(self, endpoint: Endpoint) -> tuple[int, int, str]:
+    def _rank(self, endpoint: Endpoint) -> tuple[bool, int, int, int, str]:
+        load = endpoint.load
         return (
-            int(endpoint.load.kv_usage / _KV_STEP),
+            load.kv_usage >= _KV_FULL,
+            max(self._open[endpoint.name], load.running + load.waiting),
+            int(load.kv_usage / _KV_STEP),
             self._count[endpoint.name],
             endpoint.name,
         )

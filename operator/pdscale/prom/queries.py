@@ -56,7 +56,11 @@ def measures(namespace: str, name: str, *, window: Seconds) -> dict[str, str]:
         measure: f"sum({front_rate(namespace, name, counter, window=window)})"
         for measure, counter in _FRONT_COUNTERS.items()
     }
-    return {**rates, "local_share": local_share(namespace, name, window=window)}
+    return {
+        **rates,
+        "local_share": local_share(namespace, name, window=window),
+        "decode_streams": decode_streams(namespace, name),
+    }
 
 
 def history(namespace: str, name: str, *, window: Seconds, scrape_interval: Seconds) -> str:
@@ -103,6 +107,12 @@ def local_share(namespace: str, name: str, *, window: Seconds) -> str:
     return (
         f"sum(rate({_ENGINE_PROMPT_TOKENS}{decode}{span})) / sum(rate({_ENGINE_PROMPT_TOKENS}{both}{span}))"
     )
+
+
+def decode_streams(namespace: str, name: str) -> str:
+    """Requests on decode engines at an instant, waiting ones included; they show what lengths only guess."""
+    decode = _pods(namespace, [f"{name}-{Role.DECODE}"])
+    return f"sum(vllm:num_requests_running{decode}) + sum(vllm:num_requests_waiting{decode})"
 
 
 def attainment(namespace: str, name: str, *, window: Seconds, slo: str = "both") -> str:

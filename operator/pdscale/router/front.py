@@ -32,6 +32,7 @@ class Opened:
     answer: Answer
     held: bytes
     at: Seconds
+    endpoint: str
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Front:
                 return await self._answer(inbound, outlet, opened)
             finally:
                 opened.answer.close()
+                self.bindings.ended(opened.endpoint)
         finally:
             if inbound.once:
                 self.bindings.forget(inbound.session)
@@ -67,10 +69,21 @@ class Front:
             if isinstance(chosen, Busy):
                 return busy if tried else chosen
             tried.add(chosen.name)
-            opened = await self._ask(chosen, inbound)
+            opened = await self._counted(chosen, inbound)
             if opened is not None:
                 return opened
         return busy
+
+    async def _counted(self, chosen: Endpoint, inbound: Inbound) -> Opened | None:
+        """Counted as open from before it is sent, so that requests of the same instant spread."""
+        self.bindings.began(chosen.name)
+        opened = None
+        try:
+            opened = await self._ask(chosen, inbound)
+            return opened
+        finally:
+            if opened is None:
+                self.bindings.ended(chosen.name)
 
     async def _ask(self, chosen: Endpoint, inbound: Inbound) -> Opened | None:
         """``None``: this one did not answer, or takes no such work."""
@@ -92,7 +105,7 @@ class Front:
         try:
             if answer.header(REFUSED_HEADER) is None:
                 held = await (answer.chunk() if answer.streams else answer.whole())
-                return Opened(answer, held, self.clock())
+                return Opened(answer, held, self.clock(), chosen.name)
         except LegFailed as error:
             self._doubt(chosen.name, error)
         except BaseException:

@@ -96,7 +96,7 @@ class Autoscaler:
     ) -> Decision:
         forecast = self._forecast(history, policy)
         expected, reason, note = _expected(workload, forecast, history)
-        demand = demand_for(expected, policy.profile, policy.slo)
+        demand = demand_for(expected, policy.profile, policy.slo, streams=history.streams())
         split = cheapest(
             demand,
             prefill=policy.prefill,
@@ -187,13 +187,15 @@ def _expected(
     A forecast below the present rate would shed capacity that is in use; the window decides about that.
     """
     present = _latest(history.request_rate)
+    streams = history.streams()
+    busy = "" if streams is None else f", {streams:.0f} streams"
     if isinstance(forecast, NoData):
         rate = max(workload.request_rate, present)
-        note = f"{rate:.2f}/s now; no forecast: {forecast.reason}"
+        note = f"{rate:.2f}/s now{busy}; no forecast: {forecast.reason}"
         return replace(workload, request_rate=rate), Reason.REACTIVE_DEMAND, note
     rate = max(forecast.value, present)
     note = (
-        f"{present:.2f}/s now, q{forecast.quantile * 100:g} in {forecast.horizon:g}s "
+        f"{present:.2f}/s now{busy}, q{forecast.quantile * 100:g} in {forecast.horizon:g}s "
         f"{forecast.value:.2f}/s by {forecast.model}"
     )
     return replace(workload, request_rate=rate), Reason.FORECAST_DEMAND, note

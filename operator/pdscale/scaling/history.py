@@ -14,6 +14,7 @@ class History:
 
     ``request_rate`` counts arrivals; the others count rounds that ended, with the sums of their
     lengths and of the squares of their lengths. ``local_share`` is a fraction, NaN while no prefill ran.
+    ``decode_streams`` are requests on decode engines at each instant.
     """
 
     request_rate: Series
@@ -24,6 +25,7 @@ class History:
     output_tokens: Series
     output_tokens_squared: Series
     local_share: Series
+    decode_streams: Series
 
     def __post_init__(self) -> None:
         grid = (self.request_rate.start, self.request_rate.step, len(self.request_rate.values))
@@ -63,6 +65,11 @@ class History:
             output_tokens_squared=_sum(self.output_tokens_squared.last(window)) / completed,
             local_share=min(1.0, max(0.0, min(shares, default=0.0))),
         )
+
+    def streams(self, *, samples: int = 3) -> float | None:
+        """Mean of the last known numbers of requests on decode engines."""
+        known = [v for v in self.decode_streams.values[-2 * samples :] if not math.isnan(v)][-samples:]
+        return math.fsum(known) / len(known) if known else None
 
 
 def _sum(series: Series) -> float:

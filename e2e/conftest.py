@@ -1,0 +1,122 @@
+"""A cluster for the whole run, a namespace for each test, and an account of what went wrong.
+
+Where the machine cannot give us a cluster the tests are skipped with the reason; with ``E2E_REQUIRED=1``
+they fail, so that a green run cannot hide that nothing was tested.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+from kubernetes import client, config
+
+from pdscale_e2e.cluster import Capability, Cluster, ClusterUnavailable, Nodes, open_cluster
+from pdscale_e2e.nodes import spec as nodes
+from pdscale_e2e.waiting import eventually
+
+_LAST_LINES = 60
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    try:
+        running = open_cluster()
+    except ClusterUnavailable as error:
+        if os.environ.get("E2E_REQUIRED"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def api(cluster: Cluster) -> Iterator[client.ApiClient]:
+    """The official client, as administrator."""
+    connected = config.new_client_from_config(str(cluster.kubeconfig))
+    yield connected
+    connected.close()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def namespace(api: client.ApiClient) -> Iterator[str]:
+    """A namespace of the test's own; it goes away in the background."""
+    core = client.CoreV1Api(api)
+    name = f"e2e-{os.getpid()}-{next(_numbers)}"
+    core.create_namespace({"metadata": {"name": name}})
+    eventually(
+        lambda: core.read_namespaced_service_account("default", name),
+        within=20,
+        what=f"the default ServiceAccount of namespace {name}",
+    )
+    yield name
+    core.delete_namespace(name)
+
+
+@pytest.fixture
+def gpu_nodes(cluster: Cluster, namespace: str) -> Iterator[Callable[..., Nodes]]:
+    """``gpu_nodes(2, gpus=8, mode=...)``: nodes labelled ``e2e: NAMESPACE``, for this test only."""
+    added: list[Nodes] = []
+
+    def add(count: int, *, gpus: int, **fields: object) -> Nodes:
+        labels = {"e2e": namespace}
+        prefix = f"{namespace}-{len(added)}"
+        added.append(
+            cluster.add_nodes(nodes.gpu_nodes(count, gpus=gpus, prefix=prefix, labels=labels, **fields))
+        )
+        return added[-1]
+
+    yield add
+    for each in added:
+        each.stop()
+
+
+_NEEDS = {
+    "cluster": frozenset[Capability](),
+    "process_nodes": frozenset({Capability.PROCESS_NODES}),
+}
+
+
+@pytest.fixture(autouse=True)
+def _capabilities(request: pytest.FixtureRequest) -> None:
+    """Skip a marked test where the cluster lacks what the mark stands for."""
+    for mark, needed in _NEEDS.items():
+        if request.node.get_closest_marker(mark) is None:
+            continue
+        cluster: Cluster = request.getfixturevalue("cluster")
+        if missing := needed - cluster.capabilities:
+            pytest.skip(f"this cluster has no {', '.join(sorted(missing))}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    found = getattr(item, "funcargs", {})
+    if report.failed and report.when != "teardown" and {"namespace", "cluster"} <= found.keys():
+        folder = item.config.rootpath / "build" / "e2e" / item.name
+        try:
+            _describe(found["api"], found["cluster"], found["namespace"], folder)
+            report.sections.append(("end-to-end", f"pods, events and logs are in {folder}"))
+        except Exception as error:  # the test's own failure must not be lost
+            report.sections.append(("end-to-end", f"nothing could be saved: {error!r}"))
+    return report
+
+
+def _describe(api: client.ApiClient, cluster: Cluster, namespace: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    core = client.CoreV1Api(api)
+    pods = api.sanitize_for_serialization(core.list_namespaced_pod(namespace))
+    (folder / "pods.json").write_text(json.dumps(pods, indent=1))
+    events = core.list_namespaced_event(namespace).items
+    lines = [f"{e.involved_object.name}: {e.reason}: {e.message}" for e in events]
+    (folder / "events.txt").write_text("\n".join(lines))
+    for log in cluster.logs.glob(f"pods/{namespace}_*/*.log"):
+        last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        (folder / f"{log.parent.name}.{log.name}").write_text("\n".join(last))

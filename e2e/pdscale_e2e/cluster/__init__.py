@@ -1,0 +1,29 @@
+"""Clusters for end-to-end tests, demo and benchmarks: one interface, several providers.
+
+``PDSCALE_E2E_CLUSTER`` names the provider; ``local`` needs nothing but Linux and is the default. A
+provider is a function of the environment in ``_PROVIDERS``.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pdscale_e2e.cluster.existing import ExistingCluster
+from pdscale_e2e.cluster.interface import Capability, Cluster, ClusterUnavailable, Nodes
+from pdscale_e2e.cluster.local import LocalCluster
+
+__all__ = ["Capability", "Cluster", "ClusterUnavailable", "Nodes", "open_cluster"]
+
+_PROVIDERS: Final[Mapping[str, Callable[[Mapping[str, str]], Cluster]]] = {
+    "existing": ExistingCluster,
+    "local": lambda environ: LocalCluster(environ=environ).start(),
+}
+
+
+def open_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
+    """Raises ``ClusterUnavailable`` with what to do about it."""
+    name = environ.get("PDSCALE_E2E_CLUSTER") or "local"
+    if name not in _PROVIDERS:
+        known = ", ".join(sorted(_PROVIDERS))
+        raise ClusterUnavailable(f"PDSCALE_E2E_CLUSTER must be one of {known}, got {name!r}")
+    return _PROVIDERS[name](environ)

@@ -1,0 +1,40 @@
+"""Waiting for something to become true, with a deadline and an explanation.
+
+A distributed system gives no moment at which its state may be looked at once. Tests therefore poll;
+nothing sleeps for luck. When the deadline passes, what was waited for and what was seen last is the
+most useful thing to know, so the failure says both.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from kubernetes.client.exceptions import ApiException
+
+Seen = TypeVar("Seen")
+
+# What a check may meet while a system is still on its way: refused connections, objects that do not
+# exist yet, fields that are not there yet.
+_NOT_YET: Final = (AssertionError, LookupError, OSError, ApiException)
+
+
+class NeverHappened(AssertionError):
+    """The deadline passed before the check saw what it wanted."""
+
+
+def eventually(check: Callable[[], Seen], *, within: float, what: str, every: float = 0.1) -> Seen:
+    """Call ``check`` until it returns something true, and return that."""
+    deadline = time.monotonic() + within
+    while True:
+        seen: object
+        cause: Exception | None = None
+        try:
+            result = check()
+            if result:
+                return result
+            seen = result
+        except _NOT_YET as error:
+            seen, cause = error, error
+        if time.monotonic() >= deadline:
+            raise NeverHappened(f"waited {within:g}s for {what}; last seen: {seen!r}") from cause
+        time.sleep(every)

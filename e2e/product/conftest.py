@@ -1,0 +1,76 @@
+"""The product on the cluster: Prometheus, the chart with the operator as a pod, GPU nodes, load dials."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from kubernetes import client
+
+from pdscale_e2e.cluster import Cluster
+from pdscale_e2e.dial import manifest as dial_manifest
+from pdscale_e2e.dial import turn
+from pdscale_e2e.install import api_client, install
+from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
+from pdscale_e2e.objects import Objects
+from pdscale_e2e.prometheus import Prometheus
+from pdscale_e2e.waiting import eventually
+
+
+@pytest.fixture(scope="session")
+def prometheus(cluster: Cluster) -> Iterator[Prometheus]:
+    server = Prometheus(cluster.kubeconfig, scrape_interval=1.0, logs=cluster.logs).start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def product(cluster: Cluster, prometheus: Prometheus) -> Iterator[client.ApiClient]:
+    """The operator runs; GPU pods find ``status`` nodes (16 GPUs) and ``process`` nodes (8 GPUs)."""
+    nodes = [
+        cluster.add_nodes(
+            [
+                NodeSpec("product-cpu", mode=Mode.PROCESS),
+                *gpu_nodes(
+                    2, gpus=8, prefix="status", labels={"pdscale.io/nodes": "status"}, start_delay=0.5
+                ),
+                *gpu_nodes(
+                    1, gpus=8, prefix="process", labels={"pdscale.io/nodes": "process"}, mode=Mode.PROCESS
+                ),
+            ]
+        )
+    ]
+    install(cluster.kubeconfig, {"prometheus": {"scrapeInterval": "1s"}})
+    api = api_client(cluster.kubeconfig)
+    yield api
+    api.close()
+    for added in nodes:
+        added.stop()
+
+
+@pytest.fixture
+def objects(product: client.ApiClient, namespace: str) -> Objects:
+    return Objects(product, namespace)
+
+
+@pytest.fixture
+def dial(product: client.ApiClient, namespace: str) -> Callable[[str, float], None]:
+    """``dial(name, rate)``: the traffic that a ServingDeployment seems to get, in rounds per second."""
+    core = client.CoreV1Api(product)
+    addresses: dict[str, str] = {}
+
+    def set_load(name: str, rate: float) -> None:
+        if name not in addresses:
+            pod = dial_manifest(name)
+            core.create_namespaced_pod(namespace, pod)
+            addresses[name] = eventually(
+                lambda: _ready_address(core.read_namespaced_pod(pod["metadata"]["name"], namespace)),
+                within=30,
+                what=f"the load dial of {name} is ready",
+            )
+        turn(addresses[name], rate)
+
+    return set_load
+
+
+def _ready_address(pod: client.V1Pod) -> str:
+    ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or ())
+    return str(pod.status.pod_ip) if ready else ""

@@ -1,0 +1,142 @@
+"""Pools follow the load that the metrics show, within bounds and budget, and stay when nothing is known."""
+
+import random
+import threading
+from collections.abc import Callable
+
+import httpx
+import pytest
+from kubernetes import client
+
+from pdscale_e2e.cluster import Cluster
+from pdscale_e2e.install import NAMESPACE, wait_for_operator
+from pdscale_e2e.objects import Objects, gpus_held, on_nodes, serving
+from pdscale_e2e.prometheus import Prometheus
+from pdscale_e2e.waiting import eventually
+
+pytestmark = [pytest.mark.cluster, pytest.mark.process_nodes]
+Dial = Callable[[str, float], None]
+STATUS = on_nodes("status")
+
+
+@pytest.fixture
+def chat(objects: Objects, dial: Dial) -> Objects:
+    objects.create(serving("chat", prefill=STATUS, decode=STATUS))
+    dial("chat", 0.5)
+    objects.wait("chat", kind="Ready", status="True", within=60)
+    objects.wait("chat", kind="MetricsAvailable", status="True")
+    return objects
+
+
+def test_both_pools_grow_with_the_load_and_shrink_after_it(chat: Objects, dial: Dial) -> None:
+    dial("chat", 9.0)  # 9 / 3.86 = 2.3 prefill, 9 / 2.80 = 3.2 decode
+    eventually(
+        lambda: chat.replicas("chat")[0] >= 3 and chat.replicas("chat")[1] >= 4,
+        within=40,
+        what="at least 3 prefill and 4 decode replicas for 9 rounds/s",
+    )
+    chat.wait("chat", kind="Ready", status="True")
+    trail = [step["reason"] for step in chat.get("chat")["status"]["plan"]["trail"]]
+    assert {"ForecastDemand", "ReactiveDemand"} & set(trail)
+    dial("chat", 0.5)
+    chat.wait_replicas("chat", 1, 1, within=60)
+
+
+def test_the_budget_holds_at_every_instant_while_the_load_jumps(objects: Objects, dial: Dial) -> None:
+    budget = 6
+    objects.create(serving("tight", prefill=STATUS, decode=STATUS, gpuBudget=budget))
+    dial("tight", 1.0)
+    objects.wait("tight", kind="Ready", status="True", within=60)
+    seen: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append(gpus_held(objects.pods("tight")))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    chance = random.Random(7)
+    try:
+        for _ in range(6):
+            dial("tight", chance.choice([0.2, 4.0, 20.0]))
+            before = len(seen)
+            eventually(lambda: len(seen) > before + 40, within=30, what="forty more looks at the pods")  # noqa: B023
+        dial("tight", 20.0)
+        eventually(
+            lambda: sum(objects.replicas("tight")) == budget, within=40, what="the whole budget is used"
+        )
+    finally:
+        over.set()
+        watcher.join()
+    assert max(seen) <= budget
+    assert max(seen) > 2
+    objects.wait("tight", kind="SLOAttainable", status="False")
+    assert "gpuBudget 6" in objects.condition("tight", "SLOAttainable")["message"]
+
+
+def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
+    chat: Objects, dial: Dial, prometheus: Prometheus
+) -> None:
+    dial("chat", 9.0)
+    eventually(lambda: sum(chat.replicas("chat")) >= 7, within=40, what="the pools have grown")
+    prometheus.stop()
+    try:
+        message = chat.wait("chat", kind="MetricsAvailable", status="False", within=30)
+        assert "10.89.0.1:9090" in message
+        held = chat.replicas("chat")
+        before = _ticks(chat)
+        eventually(lambda: _ticks(chat) >= before + 8, within=60, what="eight more ticks of the operator")
+        assert chat.replicas("chat") == held
+    finally:
+        prometheus.start()
+    chat.wait("chat", kind="MetricsAvailable", status="True", within=40)
+
+
+def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown(chat: Objects, dial: Dial) -> None:
+    chat.patch("chat", scaling={"mode": "Recommend"})
+    dial("chat", 9.0)
+    eventually(
+        lambda: chat.get("chat")["status"]["plan"]["decode"] >= 4,
+        within=40,
+        what="the plan recommends 4 decode replicas",
+    )
+    assert chat.replicas("chat") == (1, 1)
+    chat.patch("chat", scaling={"mode": "Paused"})
+    chat.wait("chat", kind="ScalingActive", status="False", reason="Paused")
+    assert chat.replicas("chat") == (1, 1)
+
+
+def test_an_operator_killed_in_mid_resize_converges_after_its_restart(chat: Objects, dial: Dial) -> None:
+    core = client.CoreV1Api(chat.api)
+    dial("chat", 9.0)
+    eventually(lambda: sum(chat.replicas("chat")) > 2, within=40, what="the resize has begun")
+    for pod in core.list_namespaced_pod(NAMESPACE).items:
+        core.delete_namespaced_pod(pod.metadata.name, NAMESPACE, grace_period_seconds=0)
+    wait_for_operator(chat.api)
+    eventually(
+        lambda: chat.replicas("chat")[0] >= 3 and chat.replicas("chat")[1] >= 4,
+        within=60,
+        what="at least 3 prefill and 4 decode replicas after the restart",
+    )
+    dial("chat", 0.5)
+    chat.wait_replicas("chat", 1, 1, within=60)
+
+
+def test_an_api_server_that_was_away_is_caught_up_with(chat: Objects, dial: Dial, cluster: Cluster) -> None:
+    cluster.stop_apiserver()
+    dial("chat", 9.0)
+    cluster.start_apiserver()
+    eventually(
+        lambda: chat.replicas("chat")[0] >= 3 and chat.replicas("chat")[1] >= 4,
+        within=90,
+        what="at least 3 prefill and 4 decode replicas once the API server is back",
+    )
+
+
+def _ticks(objects: Objects) -> float:
+    """Decisions that the operator has made so far, by its own metrics."""
+    pod = client.CoreV1Api(objects.api).list_namespaced_pod(NAMESPACE).items[0]
+    text = httpx.get(f"http://{pod.status.pod_ip}:9090/metrics", timeout=5).text
+    lines = (line for line in text.splitlines() if line.startswith("pdscale_operator_ticks_total{"))
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
