@@ -9,9 +9,11 @@ import json
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 
 from pdscale_e2e.cluster import Capability, Cluster, ClusterUnavailable, Nodes, open_cluster
 from pdscale_e2e.nodes import spec as nodes
@@ -114,9 +116,18 @@ def _describe(api: client.ApiClient, cluster: Cluster, namespace: str, folder: P
     core = client.CoreV1Api(api)
     pods = api.sanitize_for_serialization(core.list_namespaced_pod(namespace))
     (folder / "pods.json").write_text(json.dumps(pods, indent=1))
+    custom: Any = client.CustomObjectsApi(api)
+    try:
+        found = custom.list_namespaced_custom_object(
+            "pdscale.io", "v1alpha1", namespace, "servingdeployments"
+        )
+        (folder / "servingdeployments.json").write_text(json.dumps(found["items"], indent=1))
+    except ApiException:
+        pass  # the CRD is not installed in this test
     events = core.list_namespaced_event(namespace).items
     lines = [f"{e.involved_object.name}: {e.reason}: {e.message}" for e in events]
     (folder / "events.txt").write_text("\n".join(lines))
-    for log in cluster.logs.glob(f"pods/{namespace}_*/*.log"):
+    ours = (f"pods/{where}_*/*.log" for where in (namespace, "pdscale-system"))
+    for log in (log for pattern in ours for log in cluster.logs.glob(pattern)):
         last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         (folder / f"{log.parent.name}.{log.name}").write_text("\n".join(last))

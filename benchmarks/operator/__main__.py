@@ -74,13 +74,13 @@ def _resized(objects: Objects) -> list[Row]:
     for _ in range(RESIZED):
         _calm(objects, address)
         started = time.monotonic()
-        turn(address, 9.0)
+        turn(address, 11.0)
         grown.append(
             _until(
                 lambda: sum(objects.replicas("resized")) > 2, started, "the first scale after a rise of load"
             )
         )
-    return _rows("metric change -> scale written", grown, "load 0.5 -> 9/s; scrape, step and interval 1 s")
+    return _rows("metric change -> scale written", grown, "load 0.5 -> 11/s; scrape, step and interval 1 s")
 
 
 def _calm(objects: Objects, address: str) -> None:

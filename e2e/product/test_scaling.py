@@ -29,11 +29,11 @@ def chat(objects: Objects, dial: Dial) -> Objects:
 
 
 def test_both_pools_grow_with_the_load_and_shrink_after_it(chat: Objects, dial: Dial) -> None:
-    dial("chat", 9.0)  # 9 / 3.86 = 2.3 prefill, 9 / 2.80 = 3.2 decode
+    dial("chat", 11.0)  # 11 / 3.86 = 2.8 prefill, 11 / 2.80 = 3.9 decode
     eventually(
         lambda: chat.replicas("chat")[0] >= 3 and chat.replicas("chat")[1] >= 4,
         within=40,
-        what="at least 3 prefill and 4 decode replicas for 9 rounds/s",
+        what="at least 3 prefill and 4 decode replicas for 11 rounds/s",
     )
     chat.wait("chat", kind="Ready", status="True")
     trail = [step["reason"] for step in chat.get("chat")["status"]["plan"]["trail"]]
@@ -78,7 +78,7 @@ def test_the_budget_holds_at_every_instant_while_the_load_jumps(objects: Objects
 def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
     chat: Objects, dial: Dial, prometheus: Prometheus
 ) -> None:
-    dial("chat", 9.0)
+    dial("chat", 11.0)
     eventually(lambda: sum(chat.replicas("chat")) >= 7, within=40, what="the pools have grown")
     prometheus.stop()
     try:
@@ -95,7 +95,7 @@ def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
 
 def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown(chat: Objects, dial: Dial) -> None:
     chat.patch("chat", scaling={"mode": "Recommend"})
-    dial("chat", 9.0)
+    dial("chat", 11.0)
     eventually(
         lambda: chat.get("chat")["status"]["plan"]["decode"] >= 4,
         within=40,
@@ -109,7 +109,7 @@ def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown(chat: 
 
 def test_an_operator_killed_in_mid_resize_converges_after_its_restart(chat: Objects, dial: Dial) -> None:
     core = client.CoreV1Api(chat.api)
-    dial("chat", 9.0)
+    dial("chat", 11.0)
     eventually(lambda: sum(chat.replicas("chat")) > 2, within=40, what="the resize has begun")
     for pod in core.list_namespaced_pod(NAMESPACE).items:
         core.delete_namespaced_pod(pod.metadata.name, NAMESPACE, grace_period_seconds=0)
@@ -125,7 +125,7 @@ def test_an_operator_killed_in_mid_resize_converges_after_its_restart(chat: Obje
 
 def test_an_api_server_that_was_away_is_caught_up_with(chat: Objects, dial: Dial, cluster: Cluster) -> None:
     cluster.stop_apiserver()
-    dial("chat", 9.0)
+    dial("chat", 11.0)
     cluster.start_apiserver()
     eventually(
         lambda: chat.replicas("chat")[0] >= 3 and chat.replicas("chat")[1] >= 4,
