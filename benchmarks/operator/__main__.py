@@ -7,13 +7,11 @@ way from a metric to a scale contains scrape interval, rate window and operator 
 import time
 from collections.abc import Callable, Sequence
 
-from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from benchmarks.rows import Row, publish, quantile
 from pdscale_e2e.cluster import open_cluster
-from pdscale_e2e.dial import manifest as dial_manifest
-from pdscale_e2e.dial import turn
+from pdscale_e2e.dial import start, turn
 from pdscale_e2e.install import api_client, install
 from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
 from pdscale_e2e.objects import Objects, on_nodes, serving
@@ -62,14 +60,7 @@ def _created(objects: Objects) -> list[Row]:
 
 def _resized(objects: Objects) -> list[Row]:
     objects.create(serving("resized", prefill=POOL, decode=POOL))
-    core = client.CoreV1Api(objects.api)
-    pod = dial_manifest("resized")
-    core.create_namespaced_pod(objects.namespace, pod)
-    address = eventually(
-        lambda: core.read_namespaced_pod(pod["metadata"]["name"], objects.namespace).status.pod_ip,
-        within=30,
-        what="the dial has an address",
-    )
+    address = start(objects.api, objects.namespace, "resized")
     grown = []
     for _ in range(RESIZED):
         _calm(objects, address)

@@ -15,6 +15,9 @@ from typing import Any, Final
 
 import httpx
 from aiohttp import web
+from kubernetes import client
+
+from pdscale_e2e.waiting import eventually
 
 PROMPT: Final = 1155.0  # mean lengths and raw second moments of the Azure 2023 conversation trace
 PROMPT_SQUARED: Final = 2.563e6
@@ -71,6 +74,19 @@ def manifest(deployment: str) -> dict[str, Any]:
         "metadata": {"name": f"{deployment}-router-0dial-00000", "labels": labels},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
     }
+
+
+def start(api: client.ApiClient, namespace: str, deployment: str) -> str:
+    """Create the dial of a ServingDeployment and wait until it is ready; its address."""
+    core: Any = client.CoreV1Api(api)
+    name = core.create_namespaced_pod(namespace, manifest(deployment)).metadata.name
+
+    def ready_address() -> str:
+        status = core.read_namespaced_pod(name, namespace).status
+        ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions or ())
+        return str(status.pod_ip) if ready else ""
+
+    return eventually(ready_address, within=30, what=f"the load dial of {deployment} is ready")
 
 
 def turn(address: str, rate: float) -> None:

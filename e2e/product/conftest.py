@@ -6,13 +6,11 @@ import pytest
 from kubernetes import client
 
 from pdscale_e2e.cluster import Cluster
-from pdscale_e2e.dial import manifest as dial_manifest
-from pdscale_e2e.dial import turn
+from pdscale_e2e.dial import start, turn
 from pdscale_e2e.install import api_client, install
 from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
 from pdscale_e2e.objects import Objects
 from pdscale_e2e.prometheus import Prometheus
-from pdscale_e2e.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -54,23 +52,11 @@ def objects(product: client.ApiClient, namespace: str) -> Objects:
 @pytest.fixture
 def dial(product: client.ApiClient, namespace: str) -> Callable[[str, float], None]:
     """``dial(name, rate)``: the traffic that a ServingDeployment seems to get, in rounds per second."""
-    core = client.CoreV1Api(product)
     addresses: dict[str, str] = {}
 
     def set_load(name: str, rate: float) -> None:
         if name not in addresses:
-            pod = dial_manifest(name)
-            core.create_namespaced_pod(namespace, pod)
-            addresses[name] = eventually(
-                lambda: _ready_address(core.read_namespaced_pod(pod["metadata"]["name"], namespace)),
-                within=30,
-                what=f"the load dial of {name} is ready",
-            )
+            addresses[name] = start(product, namespace, name)
         turn(addresses[name], rate)
 
     return set_load
-
-
-def _ready_address(pod: client.V1Pod) -> str:
-    ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or ())
-    return str(pod.status.pod_ip) if ready else ""

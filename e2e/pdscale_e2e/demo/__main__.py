@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     write(args.report, runs, facts)
     for measure, cells in rows(runs, facts):
-        console.print(f"{measure:28}" + "".join(f"{r.name}: {cells[r.name]:28}" for r in runs), markup=False)
+        console.print(f"{measure:34}" + "".join(f"{r.name}: {cells[r.name]:28}" for r in runs), markup=False)
     say(f"report: {args.report}")
     failed = [o for run in runs for o in run.replay.failed]
     for outcome in failed[:5]:
@@ -81,7 +81,9 @@ async def _play(
         await _show(console, playing, replays, watcher, started, limits)
         await _settle(watcher, spec)
     finally:
-        watching.cancel()
+        for task in (playing, watching):
+            task.cancel()
+        await asyncio.gather(playing, watching, return_exceptions=True)
     facts = Facts(trace, requests[-1].at, args.seed, *limits, spec["slo"]["attainment"])
     return [Run(n, replays[n], watcher.samples.get(n, [])) for n in names], facts
 

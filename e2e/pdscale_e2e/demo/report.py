@@ -53,6 +53,7 @@ def rows(runs: Sequence[Run], facts: Facts) -> list[tuple[str, dict[str, str]]]:
         "TTFT P50 / P90 / P99": {r.name: _quantiles([o.ttft for o in _good(r)], "s") for r in runs},
         "TPOT P50 / P90 / P99": {r.name: _quantiles([o.tpot * 1000 for o in _good(r)], "ms") for r in runs},
         "GPU-hours": {r.name: f"{gpu_hours(r.samples):.2f}" for r in runs},
+        "GPU-hours, had the peak been held": {r.name: f"{_peak_hours(r.samples):.2f}" for r in runs},
         "prefill resized up / down": {r.name: "{} / {}".format(*resizes(r.samples, "prefill")) for r in runs},
         "decode resized up / down": {r.name: "{} / {}".format(*resizes(r.samples, "decode")) for r in runs},
     }
@@ -65,6 +66,10 @@ def write(path: Path, runs: Sequence[Run], facts: Facts) -> None:
     draft = path.with_suffix(".part")
     draft.write_text(_page(runs, facts))
     draft.rename(path)
+
+
+def _peak_hours(samples: Sequence[Sample]) -> float:
+    return max(s.gpus for s in samples) * (samples[-1].at - samples[0].at) / 3600 if samples else 0.0
 
 
 def _good(run: Run) -> list:  # type: ignore[type-arg]
@@ -138,6 +143,12 @@ def _axes(figure: Figure, y: str):  # type: ignore[no-untyped-def]
     return axes
 
 
+def _legend(axes) -> None:  # type: ignore[no-untyped-def]
+    """Above the plot, where it covers nothing."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, markerscale=3)
+
+
 def _load(runs: Sequence[Run]) -> Figure:
     figure = Figure(figsize=(9, 2.8))
     axes = _axes(figure, "requests/s")
@@ -151,7 +162,7 @@ def _load(runs: Sequence[Run]) -> Figure:
             axes.plot(
                 *zip(*known, strict=True), color=COLOURS.get(run.name), label=f"{run.name}: forecast quantile"
             )
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
 
 
@@ -176,7 +187,8 @@ def _replicas(runs: Sequence[Run]) -> Figure:
             where="post",
             label=f"{run.name}: D ready",
         )
-    axes.legend(frameon=False, ncols=2)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    _legend(axes)
     return figure
 
 
@@ -187,7 +199,7 @@ def _lines(runs: Sequence[Run], y: str, pick) -> Figure:  # type: ignore[no-unty
         known = [(s.at, pick(s)) for s in run.samples if pick(s) is not None]
         if known:
             axes.plot(*zip(*known, strict=True), color=COLOURS.get(run.name), label=run.name)
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
 
 
@@ -206,5 +218,5 @@ def _scatter(runs: Sequence[Run], y: str, limit: float, pick) -> Figure:  # type
             label=run.name,
         )
     axes.axhline(limit, color="#a00", lw=1, label="limit")
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
