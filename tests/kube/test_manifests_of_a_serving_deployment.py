@@ -203,7 +203,7 @@ def test_vllm_is_told_how_to_hand_over_kv_in_both_directions() -> None:
     assert json.loads(after(container["args"], "--kv-transfer-config")) == {
         "kv_connector": "NixlConnector",
         "kv_role": "kv_both",
-        "kv_connector_extra_config": {"bidirectional_kv_xfer": True},
+        "kv_connector_extra_config": {"bidirectional_kv_xfer": True, "decoder_kv_blocks_ttl": 60},
     }
     assert env(container)["VLLM_NIXL_SIDE_CHANNEL_HOST"] == "$(POD_IP)"
 

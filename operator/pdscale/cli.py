@@ -1,0 +1,111 @@
+"""The command line: one name, one sub-command for each process, and each imports only what it runs.
+
+The router's image has neither kopf nor pydantic, so nothing of theirs may be imported here at the top. What
+a router or an emulator is told is parsed by themselves.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from pdscale import __version__
+
+DELEGATES: Final = {
+    "router": (
+        "pdscale.router.app",
+        "route requests: in front, beside a decode engine, or as a prefill gate",
+    ),
+    "emulator": (
+        "pdscale.emulator.app",
+        "serve like an engine, timed by a performance profile, without a GPU",
+    ),
+}
+INTERRUPTED: Final = 130  # what shells report for Ctrl-C
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was wrong and where help is, in two lines and not a page."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\ntry: {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in DELEGATES:
+            return _delegate(arguments[0], arguments[1:])
+        return _own(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _delegate(command: str, arguments: Sequence[str]) -> int:
+    program = importlib.import_module(DELEGATES[command][0])
+    return int(program.main(arguments) or 0)
+
+
+def _own(arguments: Sequence[str]) -> int:
+    given = parser().parse_args(arguments)
+    if given.command == "crd":
+        from pdscale.api.crdgen import rendered
+
+        print(rendered(), end="")
+        return 0
+    return _operator(given.namespace)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="pdscale", description="Elastic prefill/decode pools for LLM serving on Kubernetes.")
+    top.add_argument("--version", action="version", version=f"pdscale {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    operator = commands.add_parser(
+        "operator",
+        help="run the operator",
+        description="Run the operator until a signal comes. Everything else is set by PDSCALE_* variables: "
+        "ROUTER_IMAGE, ROUTER_CLUSTER_ROLE, NAMESPACES, ADMIN_HOST, ADMIN_PORT, LOG_LEVEL, LOG_FORMAT, "
+        "KUBECONFIG, SCRAPE_INTERVAL.",
+    )
+    operator.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NS",
+        help="watch only this namespace; may be repeated (default: PDSCALE_NAMESPACES, or all)",
+    )
+    for name, (_, what) in DELEGATES.items():
+        commands.add_parser(name, help=what, add_help=False)
+    commands.add_parser("crd", help="print the CustomResourceDefinition, for kubectl apply --server-side")
+    return top
+
+
+def _operator(namespaces: Sequence[str]) -> int:
+    from pdscale.settings import InvalidSettings, from_environment
+    from pdscale.telemetry import set_up_logs
+
+    try:
+        settings = from_environment(os.environ)
+    except InvalidSettings as error:
+        return _failed(error)
+    if namespaces:
+        settings = dataclasses.replace(settings, namespaces=tuple(sorted(set(namespaces))))
+    set_up_logs(settings.log_level, settings.log_format)
+
+    from pdscale.controller.wiring import CannotStart, run
+    from pdscale.kube.errors import KubeError
+
+    try:
+        asyncio.run(run(settings))
+    except (CannotStart, KubeError) as error:
+        return _failed(error)
+    return 0
+
+
+def _failed(error: Exception) -> int:
+    print(f"pdscale: {error}", file=sys.stderr)
+    return 1

@@ -1,0 +1,143 @@
+"""Verdicts on one tick: the conditions, as pure functions of what it saw and did.
+
+Messages hold no ages and no figures that move by themselves: a changed message is a write to the API server
+and an event for every watcher.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pdscale.kube.scale import Owned, ScaleWrite
+from pdscale.kube.status import Condition
+from pdscale.model.plan import Reason
+from pdscale.model.pools import PoolState, Role
+from pdscale.model.units import format_duration
+from pdscale.model.workload import NoData
+from pdscale.scaling.autoscaler import Decision, Observation
+from pdscale.scaling.policy import Mode, Policy
+
+READY: Final = "Ready"
+METRICS: Final = "MetricsAvailable"
+FORECAST: Final = "ForecastReady"
+SCALING: Final = "ScalingActive"
+BUDGET: Final = "BudgetSatisfied"
+SLO: Final = "SLOAttainable"
+ALL: Final = (READY, METRICS, FORECAST, SCALING, BUDGET, SLO)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that one tick saw, decided and did."""
+
+    policy: Policy
+    observation: Observation
+    decision: Decision
+    routers_ready: int
+    written: tuple[ScaleWrite, ...] = ()
+    refused: tuple[Owned, ...] = ()
+
+
+def conditions(outcome: Outcome) -> tuple[Condition, ...]:
+    return (
+        _ready(outcome),
+        _metrics(outcome),
+        _forecast(outcome.decision),
+        _scaling(outcome),
+        _budget(outcome),
+        _slo(outcome.decision),
+    )
+
+
+def invalid(message: str) -> tuple[Condition, ...]:
+    """The spec says what nobody can do. Pools stay as they are; nothing else is known."""
+    return _stopped("InvalidSpec", message)
+
+
+def blocked(reason: str, message: str) -> tuple[Condition, ...]:
+    """The children could not be brought about; somebody has to act."""
+    return _stopped(reason, message)
+
+
+def _stopped(reason: str, message: str) -> tuple[Condition, ...]:
+    def one(kind: str) -> Condition:
+        return Condition(kind, False if kind in (READY, SCALING) else None, reason, message)
+
+    return tuple(one(kind) for kind in ALL)
+
+
+def _ready(outcome: Outcome) -> Condition:
+    lacking = [
+        f"{role} {pool_of(outcome, role).ready} of at least {outcome.policy.bounds(role).least}"
+        for role in Role
+        if pool_of(outcome, role).ready < outcome.policy.bounds(role).least
+    ]
+    if lacking:
+        return Condition(READY, False, "PoolsNotReady", f"replicas ready: {', '.join(lacking)}")
+    if outcome.routers_ready < 1:
+        return Condition(READY, False, "RouterNotReady", "no front router is ready")
+    return Condition(READY, True, "PoolsReady", "both pools have their minReplicas")
+
+
+def _metrics(outcome: Outcome) -> Condition:
+    if outcome.policy.mode is Mode.PAUSED:
+        return Condition(METRICS, None, "Paused", "scaling.mode is Paused: nobody asks")
+    past = outcome.observation.history
+    if isinstance(past, NoData):
+        return Condition(METRICS, False, "MetricsUnreachable", f"{past.reason}; replicas are held")
+    if any(step.reason is Reason.NO_METRICS for step in outcome.decision.plan.steps):
+        text = "the metrics server has no fresh request rate of the front router; replicas are held"
+        return Condition(METRICS, False, "MetricsStale", text)
+    return Condition(METRICS, True, "MetricsFresh", "the request rate is known up to now")
+
+
+def _forecast(decision: Decision) -> Condition:
+    forecast = decision.forecast
+    if isinstance(forecast, NoData):
+        return Condition(FORECAST, False, "NoForecast", _ageless(forecast.reason))
+    text = f"{forecast.model}, quantile {forecast.quantile:g}, {format_duration(forecast.horizon)} ahead"
+    return Condition(FORECAST, True, "ForecastMade", text)
+
+
+def _scaling(outcome: Outcome) -> Condition:
+    if outcome.policy.mode is Mode.PAUSED:
+        return Condition(SCALING, False, "Paused", "scaling.mode is Paused: no plans are made")
+    if outcome.policy.mode is Mode.RECOMMEND:
+        return Condition(SCALING, False, "RecommendOnly", "scaling.mode is Recommend: plans are only shown")
+    if outcome.refused:
+        text = "; ".join(
+            f"{r.write.role}: {' and '.join(r.owners) or 'somebody else'} set the replicas"
+            for r in outcome.refused
+        )
+        return Condition(SCALING, False, "ReplicasOwnedElsewhere", text)
+    return Condition(SCALING, True, "PlansApplied", "plans are applied")
+
+
+def _budget(outcome: Outcome) -> Condition:
+    held, budget = gpus_held(outcome), outcome.policy.gpu_budget
+    if held > budget:
+        return Condition(BUDGET, False, "OverBudget", f"{held} GPUs are held, gpuBudget {budget}")
+    if any(s.reason is Reason.SHRINK_BEFORE_GROW for s in outcome.decision.plan.steps):
+        return Condition(BUDGET, True, "GrowthWaits", "a pool grows when the other's pods are gone")
+    return Condition(BUDGET, True, "WithinBudget", f"at most {budget} GPUs are held")
+
+
+def _slo(decision: Decision) -> Condition:
+    if decision.infeasible is not None:
+        return Condition(SLO, False, "SLOUnattainable", decision.infeasible.constraint)
+    if isinstance(decision.demand, NoData):
+        return Condition(SLO, None, "DemandUnknown", _ageless(decision.demand.reason))
+    return Condition(SLO, True, "DemandCarried", "the planned replicas carry the expected demand")
+
+
+def _ageless(reason: str) -> str:
+    """Without the figures in it that grow by themselves: ``last known 93s ago`` is news every tick."""
+    return reason if " ago" not in reason else "the request rate is too old"
+
+
+def pool_of(outcome: Outcome, role: Role) -> PoolState:
+    seen = outcome.observation
+    return seen.prefill if role is Role.PREFILL else seen.decode
+
+
+def gpus_held(outcome: Outcome) -> int:
+    return sum(outcome.policy.gpus.of(role) * pool_of(outcome, role).holding for role in Role)

@@ -1,0 +1,216 @@
+"""One tick: look at the whole state, decide, write what differs, say so.
+
+Every tick starts from what is stored and is safe to repeat: a process that dies anywhere in it loses nothing
+but the waiting time of the scale-down window, which starts anew and never shorter. What goes wrong in
+expected ways becomes a condition; anything else may fly to kopf, which calls again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pdscale.api import translate
+from pdscale.api.v1alpha1 import GROUP, PLURAL, VERSION, ServingDeployment
+from pdscale.controller import conditions, report
+from pdscale.controller.children import Children, NameTaken
+from pdscale.controller.conditions import Outcome
+from pdscale.controller.observe import Observer, Workloads
+from pdscale.controller.pulse import Pulse
+from pdscale.controller.snapshot import Snapshot
+from pdscale.kube.client import Kube, Object, collection
+from pdscale.kube.errors import Forbidden, Invalid, KubeError, NotFound
+from pdscale.kube.events import Recorder
+from pdscale.kube.manifests import FRONT, child_name
+from pdscale.kube.scale import Owned, ScaleWrite, send, writes
+from pdscale.kube.status import Condition, difference
+from pdscale.model.pools import Role, Targets
+from pdscale.model.units import Seconds
+from pdscale.perf.profile import Profile
+from pdscale.scaling.autoscaler import Autoscaler, Decision, Observation
+from pdscale.scaling.policy import Policy
+from pdscale.telemetry import Metrics
+
+SETTLING: Final[Seconds] = 5.0  # while pods come and go, look again soon: freed GPUs are wanted elsewhere
+WAITING_FOR_USER: Final[Seconds] = 60.0  # an edit of the spec wakes the daemon at once
+RETRY: Final[Seconds] = 10.0
+
+_log = logging.getLogger("pdscale.loop")
+
+
+class Render(Protocol):
+    """All children of a deployment, complete but for the replicas of its pools; may raise ``InvalidSpec``."""
+
+    def __call__(self, deployment: ServingDeployment, *, profile: Profile) -> Sequence[Object]: ...
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one object's ticks share. A restart starts anew, and every part of it bears that."""
+
+    children: Children
+    autoscaler: Autoscaler
+    last_plan: str = ""
+
+
+@dataclass(slots=True)
+class Loop:
+    """The control loop of all objects; one call of ``tick`` per object at a time."""
+
+    kube: Kube
+    observer: Observer
+    render: Render
+    autoscaler: Callable[[], Autoscaler]
+    recorder: Recorder
+    metrics: Metrics
+    pulse: Pulse
+    clock: Callable[[], Seconds]
+    _memories: dict[str, _Memory] = field(default_factory=dict)
+
+    async def tick(self, seen: Snapshot) -> Seconds:
+        """Bring one object a step closer to its spec; seconds until the next look."""
+        with self.metrics.tick_seconds.time():
+            result, next_in = await self._judged(seen)
+        self.metrics.ticks.labels(result).inc()
+        self.pulse.beat(str(seen), next_in=next_in)
+        return next_in
+
+    def forget(self, seen: Snapshot) -> None:
+        """The object is gone, or somebody else's from now on."""
+        self._memories.pop(seen.uid, None)
+        self.metrics.forget(seen.namespace, seen.name)
+        self.pulse.forget(str(seen))
+
+    async def _judged(self, seen: Snapshot) -> tuple[str, Seconds]:
+        """A tick's result and next delay. Expected failures end here, as a condition or a log line."""
+        try:
+            try:
+                return "ok", await self._tick(seen)
+            except translate.InvalidSpec as error:
+                await self._stopped(seen, conditions.invalid(str(error)))
+                return "invalid_spec", WAITING_FOR_USER
+            except NameTaken as error:
+                await self._stopped(seen, conditions.blocked("NameTaken", str(error)))
+                return "blocked", RETRY
+            except (Forbidden, Invalid) as error:
+                await self._stopped(seen, conditions.blocked(f"ApiRefused{type(error).__name__}", str(error)))
+                return "blocked", RETRY
+        except KubeError as error:
+            _log.warning("%s: not done, next try in %gs: %s", seen, RETRY, error)
+            return "api_error", RETRY
+
+    async def _tick(self, seen: Snapshot) -> Seconds:
+        wanted = translate.read(seen.body)
+        policy = translate.policy(wanted.spec, await self.observer.profile(wanted))
+        memory = self._memory(seen)
+        await self._ensure(memory, wanted, policy)
+        workloads, observation = await self._observe(wanted, policy)
+        decision = await asyncio.to_thread(memory.autoscaler.decide, policy, observation, self.clock())
+        written, refused = await self._scale(wanted, observation, decision)
+        outcome = Outcome(
+            policy, observation, decision, _routers_ready(workloads, wanted.metadata.name), written, refused
+        )
+        self._measure(seen, outcome)
+        self._tell(seen, memory, outcome)
+        found = conditions.conditions(outcome)
+        await self._report(seen, found, outcome)
+        settling = found[0].holds is False or decision.wanted != _after(observation.current, written)
+        return min(policy.interval, SETTLING) if settling else policy.interval
+
+    async def _ensure(self, memory: _Memory, wanted: ServingDeployment, policy: Policy) -> None:
+        name = wanted.metadata.name
+        await memory.children.ensure(
+            self.render(wanted, profile=policy.profile),
+            deployments=await self.observer.deployments(wanted.metadata.namespace, name),
+            seeds={role: policy.bounds(role).least for role in Role},
+            now=self.clock(),
+        )
+
+    async def _observe(self, wanted: ServingDeployment, policy: Policy) -> tuple[Workloads, Observation]:
+        """The past first: it may take seconds, and the budget must be judged on the pods of this moment."""
+        past = await self.observer.history(wanted, policy, self.clock())
+        name = wanted.metadata.name
+        workloads = await self.observer.workloads(wanted.metadata.namespace, name)
+        pools = {role: workloads.pool(child_name(name, role), role) for role in Role}
+        return workloads, Observation(prefill=pools[Role.PREFILL], decode=pools[Role.DECODE], history=past)
+
+    async def _scale(
+        self, wanted: ServingDeployment, observation: Observation, decision: Decision
+    ) -> tuple[tuple[ScaleWrite, ...], tuple[Owned, ...]]:
+        """What was written and what others refused. A pool that does not exist yet is not written to."""
+        if decision.apply is None:
+            return (), ()
+        written, refused = [], []
+        for write in writes(observation.current, decision.apply):
+            name = child_name(wanted.metadata.name, write.role)
+            owned = await send(self.kube, write, namespace=wanted.metadata.namespace, deployment=name)
+            result = "written" if owned is None else "refused"
+            self.metrics.scale_writes.labels(write.role, write.direction, result).inc()
+            if owned is None:
+                written.append(write)
+            else:
+                refused.append(owned)
+        return tuple(written), tuple(refused)
+
+    async def _stopped(self, seen: Snapshot, found: Sequence[Condition]) -> None:
+        """Nothing was changed; say why."""
+        memory = self._memories.get(seen.uid)
+        if memory is None or memory.last_plan != found[0].message:
+            _log.warning("%s: %s: %s", seen, found[0].reason, found[0].message)
+        if memory is not None:
+            memory.last_plan = found[0].message
+        await self._report(seen, found, None)
+
+    async def _report(self, seen: Snapshot, found: Sequence[Condition], outcome: Outcome | None) -> None:
+        now = self.clock()
+        whole = report.status(seen.status, found, outcome, generation=seen.generation, now=now)
+        patch = difference(seen.status, whole)
+        if patch:
+            path = collection(f"{GROUP}/{VERSION}", PLURAL, seen.namespace, seen.name)
+            try:
+                await self.kube.merge(f"{path}/status", {"status": patch})
+            except NotFound:
+                return  # deleted meanwhile: kopf stops the daemon
+        for event in report.events(seen.status, found, outcome):
+            await self.recorder.record(seen.subject, event, now=now)
+
+    def _memory(self, seen: Snapshot) -> _Memory:
+        if seen.uid not in self._memories:
+            self._memories[seen.uid] = _Memory(Children(self.kube, seen.uid), self.autoscaler())
+        return self._memories[seen.uid]
+
+    def _measure(self, seen: Snapshot, outcome: Outcome) -> None:
+        decision = outcome.decision
+        current, desired = outcome.observation.current, decision.wanted
+        self.metrics.replicas(seen.namespace, seen.name, current=current, desired=desired)
+        self.metrics.forecast(seen.namespace, seen.name, getattr(decision.forecast, "value", None))
+        for step in decision.plan.steps:
+            self.metrics.decisions.labels(step.reason).inc()
+
+    def _tell(self, seen: Snapshot, memory: _Memory, outcome: Outcome) -> None:
+        """One line per plan; at info only when it leads somewhere else than the one before."""
+        plan = outcome.decision.plan
+        outline = " ".join(f"{step.reason}:{step.targets}" for step in plan.steps)
+        news = bool(outcome.written or outcome.refused) or outline != memory.last_plan
+        memory.last_plan = outline
+        _log.log(
+            logging.INFO if news else logging.DEBUG,
+            "%s: %s, wants %s: %s",
+            seen,
+            outcome.observation.current,
+            outcome.decision.wanted,
+            plan.trail or "nothing to change",
+        )
+        for refusal in outcome.refused:
+            _log.warning("%s: %s refused: %s", seen, refusal.write, refusal.message)
+
+
+def _after(current: Targets, written: Sequence[ScaleWrite]) -> Targets:
+    now = {role: current.of(role) for role in Role} | {w.role: w.after for w in written}
+    return Targets(now[Role.PREFILL], now[Role.DECODE])
+
+
+def _routers_ready(workloads: Workloads, name: str) -> int:
+    router = workloads.deployments.get(child_name(name, FRONT))
+    return int((router or {}).get("status", {}).get("readyReplicas", 0))

@@ -1,0 +1,37 @@
+"""When each object was last looked at. A process that lives but no longer ticks is not healthy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pdscale.model.units import Seconds
+
+MISSED: Final = 3  # ticks that may be missed before somebody should restart us
+SLACK: Final[Seconds] = 30.0  # a tick may wait for a slow API server and Prometheus; that is no death
+
+
+@dataclass(slots=True)
+class Pulse:
+    """Last tick of every object, on a clock that only moves forward."""
+
+    clock: Callable[[], Seconds]
+    _beats: dict[str, tuple[Seconds, Seconds]] = field(default_factory=dict)
+
+    def beat(self, who: str, *, next_in: Seconds) -> None:
+        self._beats[who] = (self.clock(), next_in)
+
+    def forget(self, who: str) -> None:
+        self._beats.pop(who, None)
+
+    def late(self) -> tuple[str, ...]:
+        """What is overdue and by how much, one sentence each; empty means healthy."""
+        now = self.clock()
+        return tuple(
+            f"{who}: last tick {now - at:.0f}s ago, limit {_limit(next_in):.0f}s"
+            for who, (at, next_in) in sorted(self._beats.items())
+            if now - at > _limit(next_in)
+        )
+
+
+def _limit(next_in: Seconds) -> Seconds:
+    return MISSED * next_in + SLACK

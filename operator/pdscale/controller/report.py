@@ -1,0 +1,134 @@
+"""What a tick leaves behind: the status and the Events, as pure functions of what it saw and did.
+
+Nothing in a status moves while the world stands still. So figures are rounded, and a plan keeps its notes and
+its time until its targets or reasons change.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pdscale.api.status import (
+    ForecastStatus,
+    GpuStatus,
+    PlanStatus,
+    PlanStep,
+    PoolStatus,
+    Status,
+    WorkloadStatus,
+)
+from pdscale.controller.conditions import READY, Outcome, gpus_held
+from pdscale.kube.events import Event, Kind
+from pdscale.kube.scale import ScaleWrite
+from pdscale.kube.status import Condition, Json, merged, timestamp
+from pdscale.model.plan import Plan
+from pdscale.model.pools import PoolState
+from pdscale.model.units import Seconds, format_duration
+from pdscale.model.workload import NoData, Workload
+from pdscale.scaling.autoscaler import Decision
+from pdscale_forecaster.series import Forecast
+
+
+def status(
+    stored: Mapping[str, Any],
+    found: Sequence[Condition],
+    outcome: Outcome | None,
+    *,
+    generation: int,
+    now: Seconds,
+) -> Json:
+    """The whole new status. Without an outcome everything but the conditions stays as it is stored."""
+    kept = {k: v for k, v in stored.items() if k not in ("conditions", "observedGeneration")}
+    figures = kept if outcome is None else _figures(outcome, stored.get("plan") or {}, now)
+    listed = merged(stored.get("conditions") or (), found, generation=generation, at=now)
+    return {**figures, "observedGeneration": generation, "conditions": listed}
+
+
+def events(stored: Mapping[str, Any], found: Sequence[Condition], outcome: Outcome | None) -> list[Event]:
+    """Each write, and each condition that turned. What a new object lacks at first is no news."""
+    before = {c["type"]: c["status"] for c in stored.get("conditions") or ()}
+    told = [] if outcome is None else [_scaled(w, outcome.decision.plan) for w in outcome.written]
+    for condition in found:
+        old = before.get(condition.type)
+        fresh_fault = old is None and condition.type == READY and condition.reason == "InvalidSpec"
+        if fresh_fault or (condition.holds is False and old not in (None, "False")):
+            text = condition.message or condition.type
+            told.append(Event(Kind.WARNING, condition.reason, text))
+        elif condition.holds and old == "False":
+            told.append(Event(Kind.NORMAL, condition.reason, condition.message or condition.type))
+    return told
+
+
+def _scaled(write: ScaleWrite, plan: Plan) -> Event:
+    return Event(Kind.NORMAL, "Scaled", f"{write}: {plan.trail}", action="Scale")
+
+
+def _figures(outcome: Outcome, stored_plan: Mapping[str, Any], now: Seconds) -> Json:
+    decision = outcome.decision
+    figures = Status(
+        prefill=_pool_status(outcome.observation.prefill),
+        decode=_pool_status(outcome.observation.decode),
+        gpus=GpuStatus(budget=outcome.policy.gpu_budget, held=gpus_held(outcome)),
+        forecast=_forecast_status(decision.forecast),
+        workload=_workload_status(decision.workload),
+        plan=_plan_status(decision, now),
+    ).dump()
+    if _outline(figures["plan"]) == _outline(stored_plan):
+        figures["plan"] = dict(stored_plan)
+    return {key: value for key, value in figures.items() if key != "conditions"}
+
+
+def _pool_status(pool: PoolState) -> PoolStatus:
+    return PoolStatus(
+        current=pool.ready + pool.starting + pool.unschedulable + pool.terminating,
+        desired=pool.desired,
+        ready=pool.ready,
+        starting=pool.starting,
+        terminating=pool.terminating,
+        unschedulable=pool.unschedulable,
+        summary=f"{pool.ready}/{pool.desired}",
+    )
+
+
+def _forecast_status(forecast: Forecast | NoData) -> ForecastStatus | None:
+    if isinstance(forecast, NoData):
+        return None
+    return ForecastStatus(
+        model=forecast.model,
+        horizon=format_duration(forecast.horizon),
+        quantile=forecast.quantile,
+        request_rate=_rounded(forecast.value),
+        coverage=None if forecast.coverage is None else round(forecast.coverage, 2),
+    )
+
+
+def _workload_status(workload: Workload | NoData) -> WorkloadStatus | None:
+    if isinstance(workload, NoData):
+        return None
+    return WorkloadStatus(
+        request_rate=_rounded(workload.request_rate),
+        context_tokens=_rounded(workload.context_tokens),
+        uncached_tokens=_rounded(workload.uncached_tokens),
+        output_tokens=_rounded(workload.output_tokens),
+        local_share=_rounded(workload.local_share),
+    )
+
+
+def _plan_status(decision: Decision, now: Seconds) -> PlanStatus:
+    trail = [
+        PlanStep(reason=s.reason, prefill=s.targets.prefill, decode=s.targets.decode, note=s.note or None)
+        for s in decision.plan.steps
+    ]
+    return PlanStatus(
+        prefill=decision.wanted.prefill, decode=decision.wanted.decode, trail=trail, time=timestamp(now)
+    )
+
+
+def _outline(plan: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A plan without its figures and its time: what makes it another plan."""
+    steps = tuple((s["reason"], s["prefill"], s["decode"]) for s in plan.get("trail") or ())
+    return plan.get("prefill"), plan.get("decode"), steps
+
+
+def _rounded(figure: float) -> float:
+    """Three digits: 1234.5 -> 1230.0. More would make every tick a write."""
+    return float(f"{figure:.3g}")

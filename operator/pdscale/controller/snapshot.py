@@ -1,0 +1,58 @@
+"""One object as it is at the start of a tick.
+
+kopf hands a daemon live views that change under running code; a tick must reason about one state. So the
+body is copied once, and everything after that looks at the copy.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pdscale.api.v1alpha1 import GROUP, KIND, VERSION
+from pdscale.kube.events import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A ServingDeployment as stored: not yet judged, its spec may be anything."""
+
+    body: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, view: Mapping[str, Any]) -> Self:
+        return cls({key: copy.deepcopy(_plain(view[key])) for key in view})
+
+    @property
+    def namespace(self) -> str:
+        return str(self.body["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.body["metadata"]["uid"])
+
+    @property
+    def generation(self) -> int:
+        return int(self.body["metadata"]["generation"])
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        return self.body.get("status") or {}
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(f"{GROUP}/{VERSION}", KIND, self.namespace, self.name, self.uid)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def _plain(value: Any) -> Any:
+    """kopf's views are mappings but not dicts, and do not copy."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return value

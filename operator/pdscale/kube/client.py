@@ -1,0 +1,138 @@
+"""One connection to the API server: a handful of verbs over plain dicts.
+
+The official client brings authentication, certificates and the connection pool. Its models are left
+aside: parsing thousands of pods into pydantic objects costs seconds, and what is read here are five
+fields of a pod. One client per process; whoever connected it closes it.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from pdscale.kube.errors import ApiUnavailable, Forbidden, from_answer
+from pdscale.model.units import Seconds
+
+FIELD_MANAGER: Final = "pdscale"
+TIMEOUT: Final[Seconds] = 10.0
+APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
+MERGE: Final = "application/merge-patch+json"
+PLURALS: Final[Mapping[tuple[str, str], str]] = {
+    ("v1", "ConfigMap"): "configmaps",
+    ("v1", "Pod"): "pods",
+    ("v1", "Service"): "services",
+    ("v1", "ServiceAccount"): "serviceaccounts",
+    ("apps/v1", "Deployment"): "deployments",
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): "rolebindings",
+}
+
+Object = dict[str, Any]  # a Kubernetes object as the API server sends it
+
+
+async def configuration(kubeconfig: str | None) -> Any:
+    """The named kubeconfig; else the pod's ServiceAccount; else the user's own kubeconfig."""
+    # type.__call__: the library otherwise hands out copies of a process-wide default.
+    found = type.__call__(Configuration)
+    try:
+        if kubeconfig is None:
+            try:
+                load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+                return found
+            except ConfigException:
+                pass  # not in a pod
+        await load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=kubeconfig, client_configuration=found, persist_config=False
+        )
+    except ConfigException as error:
+        where = kubeconfig or "no ServiceAccount in this container, and the default file"
+        raise Forbidden(f"no usable kubeconfig ({where}): {error}") from error
+    return found
+
+
+class Kube:
+    """The API server. Every call has a timeout, and raises ``KubeError`` and nothing else."""
+
+    def __init__(self, client: Any, *, patience: Seconds = TIMEOUT) -> None:
+        self._client = client
+        self._patience = patience
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None = None, *, patience: Seconds = TIMEOUT) -> Self:
+        found = await configuration(kubeconfig)
+        # Like kopf: a proxy variable meant for the internet must not swallow calls inside the cluster.
+        found.client_session_kwargs = {"trust_env": False}
+        return cls(ApiClient(found), patience=patience)
+
+    async def close(self) -> None:
+        await asyncio.shield(self._client.close())
+
+    async def get(self, path: str) -> Object:
+        return await self._call("GET", path)
+
+    async def list_items(self, path: str, *, selector: str = "") -> list[Object]:
+        query = [("labelSelector", selector)] if selector else []
+        answer = await self._call("GET", path, query=query)
+        return list(answer.get("items") or ())
+
+    async def create(self, path: str, manifest: Mapping[str, Any]) -> Object:
+        return await self._call("POST", path, query=[("fieldManager", FIELD_MANAGER)], body=manifest)
+
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> Object:
+        query = [("fieldManager", FIELD_MANAGER)]
+        return await self._call("PATCH", path, query=query, body=patch, content_type=MERGE)
+
+    async def apply(self, path: str, manifest: Mapping[str, Any], *, force: bool) -> Object:
+        """Server-side apply: with ``force`` fields are taken from other managers, without it they refuse."""
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false")]
+        return await self._call("PATCH", path, query=query, body=manifest, content_type=APPLY)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        call = f"{method} {path}"
+        try:
+            async with asyncio.timeout(self._patience):
+                request = await self._client.param_serialize(
+                    method=method,
+                    resource_path=path,
+                    query_params=list(query),
+                    header_params={"Accept": "application/json", "Content-Type": content_type},
+                    body=dict(body) if body is not None else None,
+                    auth_settings=["BearerToken"],
+                )
+                total = aiohttp.ClientTimeout(total=self._patience)
+                response = await self._client.call_api(*request, _request_timeout=total)
+                answer: bytes = await response.read()
+        except TimeoutError as error:
+            raise ApiUnavailable(f"{call}: no answer within {self._patience:g}s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiUnavailable(f"{call}: {error}") from error
+        if response.status >= 400:
+            raise from_answer(response.status, answer, call)
+        found: Object = json.loads(answer)
+        return found
+
+
+def path_of(api_version: str, kind: str, namespace: str, name: str = "") -> str:
+    """Where objects of a kind live; without a name, the whole collection."""
+    plural = PLURALS.get((api_version, kind))
+    if plural is None:
+        raise ValueError(f"kind must be one that the operator handles, got {api_version} {kind}")
+    return collection(api_version, plural, namespace, name)
+
+
+def collection(api_version: str, plural: str, namespace: str, name: str = "") -> str:
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    tail = f"/{quote(name, safe='')}" if name else ""
+    return f"{root}/namespaces/{quote(namespace, safe='')}/{plural}{tail}"

@@ -1,0 +1,77 @@
+"""What can go wrong with the API server, in the words of this project.
+
+Foreign exceptions end here. ``retry_helps`` says whether the same call may succeed later without
+anybody doing anything.
+"""
+
+import json
+from typing import Any, ClassVar
+
+
+class KubeError(Exception):
+    """The API server did not do what it was asked to."""
+
+    retry_helps: ClassVar[bool] = False
+
+
+class NotFound(KubeError):
+    """The object, or its whole kind, is not there."""
+
+
+class Conflict(KubeError):
+    """Somebody else owns the field, or changed the object since it was read.
+
+    ``owners`` are the field managers that the server names, empty for a stale resource version.
+    """
+
+    def __init__(self, message: str, owners: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.owners = owners
+
+
+class Forbidden(KubeError):
+    """The operator's ServiceAccount may not do this, or has no valid token: the cluster's owner must act."""
+
+
+class Invalid(KubeError):
+    """The server understood the request and refused its content."""
+
+
+class ApiUnavailable(KubeError):
+    """No answer in time, no connection, or an answer that says that the server is in trouble."""
+
+    retry_helps: ClassVar[bool] = True
+
+
+def from_answer(status: int, body: bytes, call: str) -> KubeError:
+    """The error behind a status code of 400 and above. ``call`` is like ``GET /api/v1/pods``."""
+    answer = _parse(body)
+    text = f"{call}: {status} {answer.get('message') or body[:200].decode(errors='replace')}"
+    match status:
+        case 404:
+            return NotFound(text)
+        case 409:
+            return Conflict(text, _owners(answer))
+        case 401 | 403:
+            return Forbidden(text)
+        case 429:
+            return ApiUnavailable(text)
+        case _ if status >= 500:
+            return ApiUnavailable(text)
+        case _:
+            return Invalid(text)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}  # a proxy in between speaks HTML
+    return answer if isinstance(answer, dict) else {}
+
+
+def _owners(answer: dict[str, Any]) -> tuple[str, ...]:
+    """Managers in a server-side apply conflict: the message is ``conflict with "NAME" using ...``."""
+    causes = (answer.get("details") or {}).get("causes") or []
+    named = [c["message"].split('"') for c in causes if c.get("reason") == "FieldManagerConflict"]
+    return tuple(sorted({parts[1] for parts in named if len(parts) > 1}))

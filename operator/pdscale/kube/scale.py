@@ -1,0 +1,94 @@
+"""Replicas go through the ``scale`` subresource, by server-side apply without force.
+
+So the API server itself keeps the peace: when an HorizontalPodAutoscaler or a person has set the
+replicas, our write is refused and names them, instead of two writers undoing each other for ever.
+
+The one who renders the pool's template must then not own ``spec.replicas``. A new Deployment has to
+start with the right number, though, so creation applies it once, and ``hand_over`` moves the ownership to
+the scale's entry before the template is applied without it. Dropping a field that nobody else owns
+would reset it: to one replica, the API's default.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pdscale.kube.client import FIELD_MANAGER, Kube, path_of
+from pdscale.kube.errors import Conflict
+from pdscale.model.pools import Role, Targets
+
+
+class Direction(StrEnum):
+    """Which way a pool goes."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleWrite:
+    """One pool's change."""
+
+    role: Role
+    before: int
+    after: int
+
+    @property
+    def direction(self) -> Direction:
+        return Direction.UP if self.after > self.before else Direction.DOWN
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.before} -> {self.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """The write was refused: others own the replicas."""
+
+    write: ScaleWrite
+    owners: tuple[str, ...]
+    message: str
+
+
+def writes(current: Targets, targets: Targets) -> tuple[ScaleWrite, ...]:
+    """What to write, shrinking pools first: between two writes the budget holds as well."""
+    changed = [ScaleWrite(r, current.of(r), targets.of(r)) for r in Role if current.of(r) != targets.of(r)]
+    return tuple(sorted(changed, key=lambda w: w.direction is Direction.UP))
+
+
+async def apply_scale(kube: Kube, namespace: str, deployment: str, replicas: int) -> None:
+    """Set the replicas, or raise ``Conflict`` with the owners."""
+    scale = {
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {"name": deployment, "namespace": namespace},
+        "spec": {"replicas": replicas},
+    }
+    path = f"{path_of('apps/v1', 'Deployment', namespace, deployment)}/scale"
+    await kube.apply(path, scale, force=False)
+
+
+async def send(kube: Kube, write: ScaleWrite, *, namespace: str, deployment: str) -> Owned | None:
+    """Perform one write; who stands in the way is a result."""
+    try:
+        await apply_scale(kube, namespace, deployment, write.after)
+    except Conflict as conflict:
+        return Owned(write, conflict.owners, str(conflict))
+    return None
+
+
+def template_owns_replicas(deployment: Mapping[str, Any]) -> bool:
+    """Whether our own entry for the whole object still claims ``spec.replicas``."""
+    for entry in deployment["metadata"].get("managedFields") or ():
+        ours = entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+        if ours and not entry.get("subresource"):
+            spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+            return "f:replicas" in spec
+    return False
+
+
+async def hand_over(kube: Kube, deployment: Mapping[str, Any]) -> None:
+    """Claim the present number for the scale's entry, too. The same value never conflicts."""
+    meta = deployment["metadata"]
+    await apply_scale(kube, meta["namespace"], meta["name"], int(deployment["spec"]["replicas"]))

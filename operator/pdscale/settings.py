@@ -1,0 +1,109 @@
+"""Configuration of the operator's process: environment variables become one frozen value, judged once.
+
+Everything that concerns one ServingDeployment is in its spec; here is only what the process itself
+needs before it has seen any object.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from pdscale.model.units import Seconds, parse_duration
+
+PREFIX: Final = "PDSCALE_"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class InvalidSettings(ValueError):
+    """A variable of the environment says something that cannot be meant."""
+
+
+class LogFormat(StrEnum):
+    """How a log record is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one operator process.
+
+    ``namespaces`` empty means the whole cluster. ``kubeconfig`` absent means the pod's ServiceAccount, or
+    outside a pod the user's own file. ``router_cluster_role`` is the ClusterRole that each
+    deployment's routers are bound to.
+    """
+
+    router_image: str = "pdscale-router:latest"
+    router_cluster_role: str = "pdscale-router"
+    namespaces: tuple[str, ...] = ()
+    admin_host: str = "0.0.0.0"
+    admin_port: int = 9090
+    log_level: str = "info"
+    log_format: LogFormat = LogFormat.TEXT
+    kubeconfig: str | None = None
+    scrape_interval: Seconds = 15.0
+
+    def __post_init__(self) -> None:
+        for name in ("router_image", "router_cluster_role", "admin_host"):
+            if not getattr(self, name):
+                raise InvalidSettings(f"{_variable(name)} must not be empty")
+        if not 0 <= self.admin_port <= 65535:
+            raise InvalidSettings(f"{_variable('admin_port')} must be in 0..65535, got {self.admin_port}")
+        if not self.scrape_interval > 0:
+            raise InvalidSettings(
+                f"{_variable('scrape_interval')} must be above 0s, got {self.scrape_interval}s"
+            )
+        if self.log_level not in LOG_LEVELS:
+            raise InvalidSettings(
+                f"{_variable('log_level')} must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}"
+            )
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """Read the ``PDSCALE_*`` variables; one that is empty counts as absent, as charts write them."""
+    given = {k.removeprefix(PREFIX).lower(): v for k, v in environ.items() if k.startswith(PREFIX) and v}
+    return Settings(**{name: read(given[name]) for name, read in _READERS.items() if name in given})
+
+
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal():
+        raise InvalidSettings(f"{_variable('admin_port')} must be a whole number, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> Seconds:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise InvalidSettings(f"{_variable('scrape_interval')}: {error}") from None
+
+
+def _format(text: str) -> LogFormat:
+    try:
+        return LogFormat(text.lower())
+    except ValueError:
+        known = ", ".join(LogFormat)
+        raise InvalidSettings(f"{_variable('log_format')} must be one of {known}, got {text!r}") from None
+
+
+_READERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "router_image": str,
+    "router_cluster_role": str,
+    "namespaces": _names,
+    "admin_host": str,
+    "admin_port": _port,
+    "log_level": str.lower,
+    "log_format": _format,
+    "kubeconfig": str,
+    "scrape_interval": _seconds,
+}
