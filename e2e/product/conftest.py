@@ -1,6 +1,7 @@
 """The product on the cluster: Prometheus, the chart with the operator as a pod, GPU nodes, load dials."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from kubernetes import client
@@ -11,6 +12,7 @@ from pdscale_e2e.install import api_client, install
 from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
 from pdscale_e2e.objects import Objects
 from pdscale_e2e.prometheus import Prometheus
+from pdscale_e2e.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +48,13 @@ def product(cluster: Cluster, prometheus: Prometheus) -> Iterator[client.ApiClie
 
 @pytest.fixture
 def objects(product: client.ApiClient, namespace: str) -> Objects:
+    """The test's own objects, on nodes that earlier tests have left: namespaces go in the background."""
+    core: Any = client.CoreV1Api(product)
+    eventually(
+        lambda: not core.list_pod_for_all_namespaces(label_selector="pdscale.io/deployment").items,
+        within=90,
+        what="the pods of earlier tests are gone",
+    )
     return Objects(product, namespace)
 
 

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Final, NoReturn
 
 from pdscale import __version__
@@ -37,12 +38,21 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _check_command(arguments[:1])
     try:
         if arguments and arguments[0] in DELEGATES:
             return _delegate(arguments[0], arguments[1:])
         return _own(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _check_command(first: Sequence[str]) -> None:
+    known = ("operator", "crd", *DELEGATES)
+    for word in first:
+        near = get_close_matches(word, known, n=1)
+        if word not in known and near:
+            parser().error(f"{word!r} is not a command; did you mean {near[0]}?")
 
 
 def _delegate(command: str, arguments: Sequence[str]) -> int:

@@ -147,6 +147,7 @@ async def test_a_plan_that_may_not_be_applied_is_not(it: Bench, mode: str, reaso
     await settled(it, rate=30.0)
     assert it.replicas() == (1, 1)
     assert it.condition("ScalingActive")[:2] == ("False", reason)
+    assert bool(it.source.asked) is (mode == "Recommend")
     if mode == "Recommend":
         assert it.status()["plan"]["decode"] > 1
 
@@ -290,9 +291,24 @@ async def test_a_right_that_is_missing_is_a_condition_that_names_the_call(it: Be
     it.create()
     it.fake.faults.append(Fault(lambda c: "rolebindings" in c.path and c.method == "PATCH", status=403))
     await it.tick()
+    assert it.status() == {}, "an API server that has just started refuses once"
+    await it.tick(after=10)
     status, reason, message = it.condition("Ready")
     assert (status, reason) == ("False", "ApiRefusedForbidden")
     assert "rolebindings/chat-router: 403" in message
+
+
+async def test_a_namespace_that_goes_is_left_in_peace(it: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    it.create()
+    await settled(it)
+    before = it.status()
+    caplog.clear()
+    it.fake.store.terminating.add("default")
+    for plural, name in reversed(CHILDREN):
+        it.fake.store.delete((plural, "default", name))
+        await it.tick(after=15)
+    assert it.status() == before
+    assert caplog.text == ""
 
 
 async def test_an_object_that_vanished_meanwhile_is_no_error(it: Bench) -> None:

@@ -123,7 +123,7 @@ class Ownership:
             if other != owner and at(live, path) != wanted[path]
         ]
         if conflicts and not force:
-            raise _conflict(conflicts)
+            raise conflict(conflicts, using=config.get("apiVersion", "apps/v1"))
         for other, path in conflicts:
             self.owned[other].discard(path)
         found = copy.deepcopy(live)
@@ -149,14 +149,14 @@ class Ownership:
         ]
 
 
-def _conflict(conflicts: list[tuple[Owner, Path]]) -> Refused:
+def conflict(conflicts: list[tuple[Owner, Path]], *, using: str) -> Refused:
     causes = []
     for (manager, _, subresource), path in conflicts:
         through = f' with subresource "{subresource}"' if subresource else ""
         causes.append(
             {
                 "reason": "FieldManagerConflict",
-                "message": f'conflict with "{manager}"{through} using apps/v1',
+                "message": f'conflict with "{manager}"{through} using {using}',
                 "field": "." + ".".join(path),
             }
         )

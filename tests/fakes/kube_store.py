@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fakes.kube_fields import Object, Ownership, Refused, at, json_patch, merge_patch, pruned
+from fakes.kube_fields import Object, Ownership, Refused, at, conflict, json_patch, merge_patch, pruned
 
 Key = tuple[str, str, str]  # plural, namespace, name
 CREATED = "2026-01-01T00:00:00Z"
@@ -41,6 +41,7 @@ class Store:
         self.objects: dict[Key, Object] = {}
         self.owners: dict[Key, Ownership] = {}
         self.watches: list[Watch] = []
+        self.terminating: set[str] = set()
         self.history: list[tuple[int, str, str, Object]] = []
         self.oldest = 0
         self._versions = itertools.count(1)
@@ -81,6 +82,8 @@ class Store:
             raise Refused(
                 400, "BadRequest", f"{config.get('apiVersion')}/{config.get('kind')} is not {plural}"
             )
+        if config["metadata"]["name"] != name:
+            raise Refused(400, "BadRequest", "the name of the object does not match the name on the URL")
         identity = {"name": name, "namespace": namespace}
         bare = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": identity}
         live = bare if fresh else self.get(key)
@@ -105,7 +108,13 @@ class Store:
         live = self.get(key)
         owner = (manager, operation, "scale")
         if operation == "Apply":
-            found = self.owners[key].apply(owner, live, {"spec": {"replicas": replicas}}, force=force)
+            path = ("spec", "replicas")
+            owned = any(path in paths for paths in self.owners[key].owned.values())
+            if not owned and not force and at(live, path) != replicas:
+                raise conflict([(("before-first-apply", "Update", "scale"), path)], using="autoscaling/v1")
+            config = {"apiVersion": "autoscaling/v1", "spec": {"replicas": replicas}}
+            found = self.owners[key].apply(owner, live, config, force=force)
+            found["apiVersion"] = live["apiVersion"]
         else:
             found = merge_patch(live, {"spec": {"replicas": replicas}})
             self.owners[key].updated(owner, live, found)
@@ -147,6 +156,10 @@ class Store:
         return {"type": "BOOKMARK", "object": item}
 
     def _insert(self, key: Key, item: Object) -> Object:
+        if key[1] in self.terminating:
+            text = f'{key[0]} "{key[2]}" is forbidden: unable to create new content in namespace {key[1]}'
+            cause = {"reason": "NamespaceTerminating", "field": "metadata.namespace"}
+            raise Refused(403, "Forbidden", f"{text} because it is being terminated", [cause])
         uid = str(uuid.uuid4())
         item["metadata"] |= {"uid": uid, "creationTimestamp": CREATED, "generation": 1}
         return self._store(key, item, "ADDED")

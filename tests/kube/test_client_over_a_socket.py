@@ -132,6 +132,16 @@ async def test_our_own_scale_writes_do_not_stand_in_each_others_way(kube: Kube) 
         assert (await kube.get(WEB))["spec"]["replicas"] == count
 
 
+async def test_replicas_that_nobody_has_claimed_are_ours_to_take(fake: FakeKube, kube: Kube) -> None:
+    await kube.apply(WEB, TEMPLATE, force=True)
+    with pytest.raises(Conflict, match="before-first-apply"):
+        await kube.apply(f"{WEB}/scale", {"spec": {"replicas": 3}}, force=False)
+    await apply_scale(kube, "default", "web", 3)
+    fake.store.scale(("deployments", "default", "web"), 4, manager="pdscale", operation="Update")
+    await apply_scale(kube, "default", "web", 5)
+    assert (await kube.get(WEB))["spec"]["replicas"] == 5
+
+
 async def test_a_second_writer_is_named_and_not_overruled(fake: FakeKube, kube: Kube) -> None:
     await kube.apply(WEB, TEMPLATE, force=True)
     await apply_scale(kube, "default", "web", 2)

@@ -20,12 +20,12 @@ from pdscale.controller.observe import Observer, Workloads
 from pdscale.controller.pulse import Pulse
 from pdscale.controller.snapshot import Snapshot
 from pdscale.kube.client import Kube, Object, collection
-from pdscale.kube.errors import Forbidden, Invalid, KubeError, NotFound
+from pdscale.kube.errors import Forbidden, Invalid, KubeError, NotFound, Terminating
 from pdscale.kube.events import Recorder
-from pdscale.kube.manifests import FRONT, child_name
-from pdscale.kube.scale import Owned, ScaleWrite, send, writes
+from pdscale.kube.manifests import child_name
+from pdscale.kube.scale import Owned, ScaleWrite, after, send, writes
 from pdscale.kube.status import Condition, difference
-from pdscale.model.pools import Role, Targets
+from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
 from pdscale.scaling.autoscaler import Autoscaler, Decision, Observation
@@ -67,18 +67,23 @@ class Loop:
     pulse: Pulse
     clock: Callable[[], Seconds]
     _memories: dict[str, _Memory] = field(default_factory=dict)
+    _forbidden: set[str] = field(default_factory=set)
 
     async def tick(self, seen: Snapshot) -> Seconds:
         """Bring one object a step closer to its spec; seconds until the next look."""
-        with self.metrics.tick_seconds.time():
-            result, next_in = await self._judged(seen)
-        self.metrics.ticks.labels(result).inc()
-        self.pulse.beat(str(seen), next_in=next_in)
-        return next_in
+        result, next_in = "error", RETRY
+        try:
+            with self.metrics.tick_seconds.time():
+                result, next_in = await self._judged(seen)
+            return next_in
+        finally:  # a bug that one object brings to light is no reason to restart the process for all
+            self.metrics.ticks.labels(result).inc()
+            self.pulse.beat(str(seen), next_in=next_in)
 
     def forget(self, seen: Snapshot) -> None:
         """The object is gone, or somebody else's from now on."""
         self._memories.pop(seen.uid, None)
+        self._forbidden.discard(seen.uid)
         self.metrics.forget(seen.namespace, seen.name)
         self.pulse.forget(str(seen))
 
@@ -86,16 +91,26 @@ class Loop:
         """A tick's result and next delay. Expected failures end here, as a condition or a log line."""
         try:
             try:
-                return "ok", await self._tick(seen)
+                next_in = await self._tick(seen)
+                self._forbidden.discard(seen.uid)
+                return "ok", next_in
             except translate.InvalidSpec as error:
                 await self._stopped(seen, conditions.invalid(str(error)))
                 return "invalid_spec", WAITING_FOR_USER
             except NameTaken as error:
                 await self._stopped(seen, conditions.blocked("NameTaken", str(error)))
                 return "blocked", RETRY
-            except (Forbidden, Invalid) as error:
-                await self._stopped(seen, conditions.blocked(f"ApiRefused{type(error).__name__}", str(error)))
+            except Invalid as error:
+                await self._stopped(seen, conditions.blocked("ApiRefusedInvalid", str(error)))
                 return "blocked", RETRY
+            except Forbidden as error:
+                if self._forbidden_again(seen):
+                    await self._stopped(seen, conditions.blocked("ApiRefusedForbidden", str(error)))
+                    return "blocked", RETRY
+                raise
+        except Terminating as error:
+            _log.debug("%s: nothing left to do: %s", seen, error)
+            return "terminating", RETRY
         except KubeError as error:
             _log.warning("%s: not done, next try in %gs: %s", seen, RETRY, error)
             return "api_error", RETRY
@@ -109,13 +124,13 @@ class Loop:
         decision = await asyncio.to_thread(memory.autoscaler.decide, policy, observation, self.clock())
         written, refused = await self._scale(wanted, observation, decision)
         outcome = Outcome(
-            policy, observation, decision, _routers_ready(workloads, wanted.metadata.name), written, refused
+            policy, observation, decision, workloads.routers_ready(wanted.metadata.name), written, refused
         )
         self._measure(seen, outcome)
         self._tell(seen, memory, outcome)
         found = conditions.conditions(outcome)
         await self._report(seen, found, outcome)
-        settling = found[0].holds is False or decision.wanted != _after(observation.current, written)
+        settling = found[0].holds is False or decision.wanted != after(observation.current, written)
         return min(policy.interval, SETTLING) if settling else policy.interval
 
     async def _ensure(self, memory: _Memory, wanted: ServingDeployment, policy: Policy) -> None:
@@ -175,6 +190,12 @@ class Loop:
         for event in report.events(seen.status, found, outcome):
             await self.recorder.record(seen.subject, event, now=now)
 
+    def _forbidden_again(self, seen: Snapshot) -> bool:
+        """Once is no news: an API server that has just started refuses until it has read its roles."""
+        again = seen.uid in self._forbidden
+        self._forbidden.add(seen.uid)
+        return again
+
     def _memory(self, seen: Snapshot) -> _Memory:
         if seen.uid not in self._memories:
             self._memories[seen.uid] = _Memory(Children(self.kube, seen.uid), self.autoscaler())
@@ -204,13 +225,3 @@ class Loop:
         )
         for refusal in outcome.refused:
             _log.warning("%s: %s refused: %s", seen, refusal.write, refusal.message)
-
-
-def _after(current: Targets, written: Sequence[ScaleWrite]) -> Targets:
-    now = {role: current.of(role) for role in Role} | {w.role: w.after for w in written}
-    return Targets(now[Role.PREFILL], now[Role.DECODE])
-
-
-def _routers_ready(workloads: Workloads, name: str) -> int:
-    router = workloads.deployments.get(child_name(name, FRONT))
-    return int((router or {}).get("status", {}).get("readyReplicas", 0))

@@ -8,6 +8,7 @@ from pdscale.api import translate
 from pdscale.api.v1alpha1 import ServingDeployment
 from pdscale.kube.client import Kube, Object, path_of
 from pdscale.kube.errors import NotFound
+from pdscale.kube.manifests import FRONT, child_name
 from pdscale.kube.pools import DEPLOYMENT_LABEL, of_role, pool_state
 from pdscale.model.pools import PoolState, Role
 from pdscale.model.units import Seconds
@@ -15,7 +16,7 @@ from pdscale.model.workload import NoData
 from pdscale.perf.profile import Profile
 from pdscale.prom.errors import MetricsUnavailable
 from pdscale.scaling.history import History
-from pdscale.scaling.policy import Policy
+from pdscale.scaling.policy import Mode, Policy
 
 
 class HistorySource(Protocol):
@@ -32,6 +33,10 @@ class Workloads:
 
     deployments: Mapping[str, Object]
     pods: tuple[Object, ...]
+
+    def routers_ready(self, name: str) -> int:
+        front = self.deployments.get(child_name(name, FRONT), {})
+        return int(front.get("status", {}).get("readyReplicas", 0))
 
     def pool(self, deployment: str, role: Role) -> PoolState:
         return pool_state(self.deployments.get(deployment), of_role(self.pods, role))
@@ -76,6 +81,8 @@ class Observer:
         return Workloads(deployments, tuple(pods))
 
     async def history(self, wanted: ServingDeployment, policy: Policy, now: Seconds) -> History | NoData:
+        if policy.mode is Mode.PAUSED:
+            return NoData("scaling is paused")
         try:
             return await self.source_at(wanted.spec.prometheus.url).history(
                 namespace=wanted.metadata.namespace,

@@ -33,6 +33,10 @@ class Forbidden(KubeError):
     """The operator's ServiceAccount may not do this, or has no valid token: the cluster's owner must act."""
 
 
+class Terminating(KubeError):
+    """The namespace is being deleted: nothing can be made in it any more, and nothing needs to be."""
+
+
 class Invalid(KubeError):
     """The server understood the request and refused its content."""
 
@@ -52,6 +56,8 @@ def from_answer(status: int, body: bytes, call: str) -> KubeError:
             return NotFound(text)
         case 409:
             return Conflict(text, _owners(answer))
+        case 403 if "NamespaceTerminating" in _reasons(answer):
+            return Terminating(text)
         case 401 | 403:
             return Forbidden(text)
         case 429:
@@ -72,6 +78,13 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 def _owners(answer: dict[str, Any]) -> tuple[str, ...]:
     """Managers in a server-side apply conflict: the message is ``conflict with "NAME" using ...``."""
-    causes = (answer.get("details") or {}).get("causes") or []
-    named = [c["message"].split('"') for c in causes if c.get("reason") == "FieldManagerConflict"]
+    named = [c["message"].split('"') for c in _causes(answer) if c.get("reason") == "FieldManagerConflict"]
     return tuple(sorted({parts[1] for parts in named if len(parts) > 1}))
+
+
+def _reasons(answer: dict[str, Any]) -> set[str]:
+    return {c.get("reason", "") for c in _causes(answer)}
+
+
+def _causes(answer: dict[str, Any]) -> list[dict[str, str]]:
+    return (answer.get("details") or {}).get("causes") or []

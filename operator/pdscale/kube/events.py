@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from pdscale.kube.client import Kube, Object, collection
-from pdscale.kube.errors import KubeError
+from pdscale.kube.errors import KubeError, Terminating
 from pdscale.model.units import Seconds
 
 QUIET: Final[Seconds] = 600.0
@@ -65,6 +65,8 @@ class Recorder:
         try:
             path = collection(API, "events", subject.namespace)
             await self.kube.create(path, _manifest(subject, event, instance=self.instance, now=now))
+        except Terminating:
+            pass  # nobody will read it
         except KubeError as error:
             _log.warning(
                 "%s/%s: event %s not recorded: %s", subject.namespace, subject.name, event.reason, error

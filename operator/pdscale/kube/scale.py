@@ -9,14 +9,18 @@ the scale's entry before the template is applied without it. Dropping a field th
 would reset it: to one replica, the API's default.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pdscale.kube.client import FIELD_MANAGER, Kube, path_of
 from pdscale.kube.errors import Conflict
 from pdscale.model.pools import Role, Targets
+
+# Names under which the replicas are ours to take: other writes of this operator, and the placeholder that
+# the API server puts in for a value that nobody has ever claimed.
+OURS: Final = frozenset({FIELD_MANAGER, "before-first-apply"})
 
 
 class Direction(StrEnum):
@@ -57,8 +61,14 @@ def writes(current: Targets, targets: Targets) -> tuple[ScaleWrite, ...]:
     return tuple(sorted(changed, key=lambda w: w.direction is Direction.UP))
 
 
+def after(current: Targets, done: Iterable[ScaleWrite]) -> Targets:
+    """What the scales say once these writes are done."""
+    now = {role: current.of(role) for role in Role} | {write.role: write.after for write in done}
+    return Targets(now[Role.PREFILL], now[Role.DECODE])
+
+
 async def apply_scale(kube: Kube, namespace: str, deployment: str, replicas: int) -> None:
-    """Set the replicas, or raise ``Conflict`` with the owners."""
+    """Set the replicas, or raise ``Conflict`` with the owners that are not us."""
     scale = {
         "apiVersion": "autoscaling/v1",
         "kind": "Scale",
@@ -66,7 +76,12 @@ async def apply_scale(kube: Kube, namespace: str, deployment: str, replicas: int
         "spec": {"replicas": replicas},
     }
     path = f"{path_of('apps/v1', 'Deployment', namespace, deployment)}/scale"
-    await kube.apply(path, scale, force=False)
+    try:
+        await kube.apply(path, scale, force=False)
+    except Conflict as conflict:
+        if not conflict.owners or not OURS.issuperset(conflict.owners):
+            raise
+        await kube.apply(path, scale, force=True)
 
 
 async def send(kube: Kube, write: ScaleWrite, *, namespace: str, deployment: str) -> Owned | None:

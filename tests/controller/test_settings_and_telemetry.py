@@ -1,0 +1,110 @@
+"""Environment variables become settings, records become lines, silence becomes ill health."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from pdscale.controller.pulse import Pulse
+from pdscale.model.pools import Targets
+from pdscale.settings import InvalidSettings, LogFormat, Settings, from_environment
+from pdscale.telemetry import JsonLines, Metrics
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert from_environment({"PATH": "/bin"}) == Settings()
+
+
+def test_every_variable_arrives_typed() -> None:
+    found = from_environment(
+        {
+            "PDSCALE_ROUTER_IMAGE": "router:2",
+            "PDSCALE_ROUTER_CLUSTER_ROLE": "role",
+            "PDSCALE_NAMESPACES": " b, a,,b",
+            "PDSCALE_ADMIN_HOST": "10.0.0.1",
+            "PDSCALE_ADMIN_PORT": "8081",
+            "PDSCALE_LOG_LEVEL": "DEBUG",
+            "PDSCALE_LOG_FORMAT": "json",
+            "PDSCALE_KUBECONFIG": "/k",
+            "PDSCALE_SCRAPE_INTERVAL": "1m30s",
+        }
+    )
+    assert found == Settings(
+        router_image="router:2",
+        router_cluster_role="role",
+        namespaces=("a", "b"),
+        admin_host="10.0.0.1",
+        admin_port=8081,
+        log_level="debug",
+        log_format=LogFormat.JSON,
+        kubeconfig="/k",
+        scrape_interval=90.0,
+    )
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    assert from_environment({"PDSCALE_NAMESPACES": "", "PDSCALE_KUBECONFIG": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("ADMIN_PORT", "tcp://10.0.0.1:80", "PDSCALE_ADMIN_PORT must be a whole number, got 'tcp:"),
+        ("ADMIN_PORT", "70000", r"PDSCALE_ADMIN_PORT must be in 0\.\.65535, got 70000"),
+        ("LOG_LEVEL", "loud", "PDSCALE_LOG_LEVEL must be one of debug, .*, got 'loud'"),
+        ("LOG_FORMAT", "xml", "PDSCALE_LOG_FORMAT must be one of text, json, got 'xml'"),
+        ("SCRAPE_INTERVAL", "15", "PDSCALE_SCRAPE_INTERVAL: duration must look like .*, got '15'"),
+        ("SCRAPE_INTERVAL", "0s", r"PDSCALE_SCRAPE_INTERVAL must be above 0s, got 0\.0s"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_bound(name: str, value: str, complaint: str) -> None:
+    with pytest.raises(InvalidSettings, match=complaint):
+        from_environment({f"PDSCALE_{name}": value})
+
+
+def test_a_json_line_carries_the_message_and_the_traceback() -> None:
+    try:
+        raise RuntimeError("a bug")
+    except RuntimeError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "%s failed", ("it",), sys.exc_info())
+    line = json.loads(JsonLines().format(record))
+    assert (line["level"], line["logger"], line["message"]) == ("error", "x", "it failed")
+    assert "RuntimeError: a bug" in line["exception"]
+
+
+def test_without_a_forecast_there_is_no_sample() -> None:
+    metrics = Metrics()
+    labels = {"namespace": "n", "name": "o"}
+    metrics.forecast("n", "o", 3.5)
+    metrics.replicas("n", "o", current=Targets(1, 2), desired=Targets(3, 4))
+    value = metrics.registry.get_sample_value
+    assert value("pdscale_operator_forecast_request_rate", labels) == 3.5
+    assert value("pdscale_operator_desired_replicas", {**labels, "role": "decode"}) == 4
+    metrics.forecast("n", "o", None)
+    metrics.forget("n", "o")
+    metrics.forget("n", "never seen")
+    assert value("pdscale_operator_forecast_request_rate", labels) is None
+    assert value("pdscale_operator_current_replicas", {**labels, "role": "prefill"}) is None
+
+
+def test_an_object_that_is_looked_at_no_more_is_reported_as_late() -> None:
+    now = 0.0
+    pulse = Pulse(lambda: now)
+    pulse.beat("ns/slow", next_in=60.0)
+    pulse.beat("ns/chat", next_in=15.0)
+    now = 75.0
+    assert pulse.late() == ()
+    now = 76.0
+    assert pulse.late() == ("ns/chat: last tick 76s ago, limit 75s",)
+    pulse.forget("ns/chat")
+    assert pulse.late() == ()
+
+
+def test_the_command_line_imports_only_what_it_runs() -> None:
+    """The router's image has neither kopf nor pydantic."""
+    heavy = "kopf kubernetes pydantic sklearn aiohttp"
+    code = f"import sys, pdscale.cli; sys.exit(' '.join(set(sys.modules) & set('{heavy}'.split())))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
