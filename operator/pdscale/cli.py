@@ -7,8 +7,8 @@ a router or an emulator is told is parsed by themselves.
 import argparse
 import asyncio
 import dataclasses
-import importlib
 import os
+import runpy
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -18,11 +18,11 @@ from pdscale import __version__
 
 DELEGATES: Final = {
     "router": (
-        "pdscale.router.app",
+        "pdscale.router",
         "route requests: in front, beside a decode engine, or as a prefill gate",
     ),
     "emulator": (
-        "pdscale.emulator.app",
+        "pdscale.emulator",
         "serve like an engine, timed by a performance profile, without a GPU",
     ),
 }
@@ -56,8 +56,10 @@ def _check_command(first: Sequence[str]) -> None:
 
 
 def _delegate(command: str, arguments: Sequence[str]) -> int:
-    program = importlib.import_module(DELEGATES[command][0])
-    return int(program.main(arguments) or 0)
+    """As ``python -m`` does it: the program reads ``sys.argv`` and ends with ``SystemExit``."""
+    sys.argv = [f"pdscale {command}", *arguments]
+    runpy.run_module(DELEGATES[command][0], run_name="__main__", alter_sys=True)
+    return 0
 
 
 def _own(arguments: Sequence[str]) -> int:
