@@ -7,7 +7,7 @@ TESTS ?= tests
 E2E ?= e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check fmt test e2e demo crds bench clean cluster-binaries
+.PHONY: help setup check fmt test e2e e2e-kind image demo crds bench clean cluster-binaries
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,13 @@ test: setup ## unit tests
 
 e2e: cluster-binaries ## tests on a real API server (PDSCALE_E2E_CLUSTER=local|existing)
 	$(INSIDE) $(BIN)/pytest $(E2E)
+
+e2e-kind: setup ## the product's tests on kind: our images, Helm, mock GPUs from a device plugin (root, Docker or podman)
+	@$(BIN)/python -m pdscale_e2e.binaries prometheus helm > /dev/null
+	PDSCALE_E2E_CLUSTER=kind $(BIN)/pytest e2e/product
+
+image: setup ## container images by Docker or podman (IMAGES="router operator", PYTHON_BASE_IMAGE=)
+	@$(BIN)/python -m pdscale_e2e.images $(IMAGES)
 
 demo: cluster-binaries ## a cluster, a trace, two pools that resize themselves, a report
 	$(INSIDE) $(BIN)/python -m pdscale_e2e.demo

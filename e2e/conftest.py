@@ -81,6 +81,8 @@ def gpu_nodes(cluster: Cluster, namespace: str) -> Iterator[Callable[..., Nodes]
 _NEEDS = {
     "cluster": frozenset[Capability](),
     "process_nodes": frozenset({Capability.PROCESS_NODES}),
+    "running_pods": frozenset({Capability.RUNNING_PODS}),
+    "containers": frozenset({Capability.CONTAINERS}),
 }
 
 

@@ -60,7 +60,7 @@ def _created(objects: Objects) -> list[Row]:
 
 def _resized(objects: Objects) -> list[Row]:
     objects.create(serving("resized", prefill=POOL, decode=POOL))
-    address = start(objects.api, objects.namespace, "resized")
+    address = start(objects.api, objects.namespace, "resized", image="none")
     grown = []
     for _ in range(RESIZED):
         _calm(objects, address)

@@ -70,6 +70,7 @@ MODULES: Final = (
         ldflags=f"{_STRIP} -X {_VERSION}.gitVersion=v1.36.2 -X {_VERSION}.gitMajor=1"
         f" -X {_VERSION}.gitMinor=36",
     ),
+    Module("helm", ("helm",), "helm.sh/helm/v4/cmd/helm"),
     Module(
         "prometheus",
         ("prometheus",),
@@ -78,6 +79,8 @@ MODULES: Final = (
         tags="netgo,remove_all_sd,enable_kubernetes_sd",
     ),
 )
+
+LOCAL_CLUSTER: Final = ("etcd", "kubernetes", "prometheus")  # what the command line builds unless told
 
 
 def program(name: str) -> Path:
@@ -161,13 +164,15 @@ def _wait(build: subprocess.Popen[bytes], seconds: float = 15) -> int | None:
         return None
 
 
-def main() -> None:
+def main(wanted: Sequence[str]) -> None:
     try:
-        for module in MODULES:
-            print(locate(module))
+        for name in wanted or LOCAL_CLUSTER:
+            print(locate(next(m for m in MODULES if m.name == name)))
     except MissingTool as error:
         sys.exit(str(error))
+    except StopIteration:
+        sys.exit(f"no such module; known are {', '.join(m.name for m in MODULES)}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

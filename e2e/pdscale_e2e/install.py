@@ -4,6 +4,8 @@ Helm's own library renders the templates; applying is the API's server-side appl
 runs under exactly the rights that the chart grants.
 """
 
+import json
+import subprocess
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from kubernetes import client, config, dynamic
 from kubernetes.client.exceptions import ApiException
 
+from pdscale_e2e.binaries import program
 from pdscale_e2e.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -54,6 +57,25 @@ def apply(
         kind = known.resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
         where = manifest["metadata"].get("namespace", namespace) if kind.namespaced else None
         kind.server_side_apply(body=manifest, namespace=where, field_manager=manager, force_conflicts=True)
+
+
+def helm_install(kubeconfig: Path, values: dict[str, Any]) -> None:
+    """``helm install``, as a user would."""
+    given = json.dumps(values)
+    place = ("--namespace", NAMESPACE, "--create-namespace", "--kubeconfig", str(kubeconfig))
+    _helm("install", RELEASE, str(CHART), *place, "--wait", "--timeout", "120s", "--values", "-", text=given)
+
+
+def helm_uninstall(kubeconfig: Path) -> None:
+    """``helm uninstall``: everything but the CRDs."""
+    _helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--kubeconfig", str(kubeconfig), "--wait")
+
+
+def _helm(*arguments: str, text: str | None = None) -> None:
+    command = [str(program("helm")), *arguments]
+    done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"helm {arguments[0]} failed: {done.stderr.strip()}")
 
 
 def install(kubeconfig: Path, values: dict[str, Any] | None = None) -> None:

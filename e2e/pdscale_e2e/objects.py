@@ -22,7 +22,6 @@ GOOD: Final[Mapping[str, Any]] = {
     "prefill": {"minReplicas": 1, "maxReplicas": 8, "gpusPerReplica": 1, "startupTime": "5s"},
     "decode": {"minReplicas": 1, "maxReplicas": 8, "gpusPerReplica": 1, "startupTime": "5s"},
     "gpuBudget": 16,
-    "prometheus": {"url": "http://10.89.0.1:9090"},
     "forecast": {"history": "2m", "step": "1s"},
     "scaling": {"interval": "1s", "scaleDownWindow": "5s"},
 }
@@ -48,13 +47,16 @@ def on_nodes(kind: str, **pool: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """ServingDeployments of one namespace."""
+    """ServingDeployments of one namespace; ``prometheus`` is filled in where a spec names none."""
 
     api: client.ApiClient
     namespace: str
+    prometheus: str = "http://10.89.0.1:9090"
 
     def create(self, manifest: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         extra = {"dry_run": "All"} if dry_run else {}
+        if not dry_run:
+            manifest["spec"].setdefault("prometheus", {"url": self.prometheus})
         made: dict[str, Any] = self._custom.create_namespaced_custom_object(
             *GROUP, self.namespace, PLURAL, manifest, **extra
         )

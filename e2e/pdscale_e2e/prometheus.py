@@ -34,7 +34,8 @@ class Prometheus:
         self.url = f"http://{address}"
         self._folder = Path(tempfile.mkdtemp(prefix="pdscale-prometheus-"))
         config = self._folder / "prometheus.json"
-        config.write_text(json.dumps(_config(kubeconfig.resolve(), scrape_interval), indent=1))
+        found = configuration(scrape_interval=scrape_interval, kubeconfig=kubeconfig.resolve())
+        config.write_text(json.dumps(found, indent=1))
         self._server = Component(
             "prometheus",
             (
@@ -67,7 +68,9 @@ class Prometheus:
         return bool(ask("GET", f"{self.url}/-/ready"))
 
 
-def _config(kubeconfig: Path, scrape_interval: float) -> dict[str, Any]:
+def configuration(*, scrape_interval: float, kubeconfig: Path | None = None) -> dict[str, Any]:
+    """A whole configuration file; without a kubeconfig for a server that runs in the cluster."""
+    discovery = {"role": "pod"} | ({"kubeconfig_file": str(kubeconfig)} if kubeconfig else {})
     interval = f"{scrape_interval * 1000:.0f}ms"
     timeout = f"{min(scrape_interval, 5.0) * 1000:.0f}ms"
     return {
@@ -76,7 +79,7 @@ def _config(kubeconfig: Path, scrape_interval: float) -> dict[str, Any]:
             {
                 "job_name": "pdscale",
                 "metrics_path": "/metrics",
-                "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
+                "kubernetes_sd_configs": [discovery],
                 "relabel_configs": _relabeling(),
             }
         ],

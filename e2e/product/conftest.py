@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from pdscale_e2e.cluster import Cluster
+from pdscale_e2e.cluster import Capability, Cluster
 from pdscale_e2e.dial import start, turn
-from pdscale_e2e.install import api_client, install
+from pdscale_e2e.install import api_client, helm_install, install
+from pdscale_e2e.monitoring import PrometheusPod
 from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
 from pdscale_e2e.objects import Objects
 from pdscale_e2e.prometheus import Prometheus
@@ -16,38 +17,46 @@ from pdscale_e2e.waiting import eventually
 
 
 @pytest.fixture(scope="session")
-def prometheus(cluster: Cluster) -> Iterator[Prometheus]:
-    server = Prometheus(cluster.kubeconfig, scrape_interval=1.0, logs=cluster.logs).start()
+def prometheus(cluster: Cluster) -> Iterator[Prometheus | PrometheusPod]:
+    server: Prometheus | PrometheusPod
+    if Capability.CONTAINERS in cluster.capabilities:
+        server = PrometheusPod(cluster).start()
+    else:
+        server = Prometheus(cluster.kubeconfig, logs=cluster.logs).start()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
 def product(cluster: Cluster, prometheus: Prometheus) -> Iterator[client.ApiClient]:
-    """The operator runs; GPU pods find ``status`` nodes (16 GPUs) and ``process`` nodes (8 GPUs)."""
-    nodes = [
-        cluster.add_nodes(
-            [
-                NodeSpec("product-cpu", mode=Mode.PROCESS),
-                *gpu_nodes(
-                    2, gpus=8, prefix="status", labels={"pdscale.io/nodes": "status"}, start_delay=0.5
-                ),
-                *gpu_nodes(
-                    1, gpus=8, prefix="process", labels={"pdscale.io/nodes": "process"}, mode=Mode.PROCESS
-                ),
-            ]
-        )
-    ]
-    install(cluster.kubeconfig, {"prometheus": {"scrapeInterval": "1s"}})
+    """The operator runs; GPU pods find ``status`` nodes (16 GPUs) and ``process`` nodes (at least 8 GPUs)."""
+    values = {
+        "prometheus": {"scrapeInterval": "1s"},
+        "image": _split(cluster.image("operator")),
+        "router": {"image": _split(cluster.image("router"))},
+    }
+    fakes = gpu_nodes(2, gpus=8, prefix="status", labels={"pdscale.io/nodes": "status"}, start_delay=0.5)
+    if Capability.CONTAINERS in cluster.capabilities:
+        added = cluster.add_nodes(fakes)
+        helm_install(cluster.kubeconfig, values)
+    else:
+        label = {"pdscale.io/nodes": "process"}
+        real = gpu_nodes(1, gpus=8, prefix="process", labels=label, mode=Mode.PROCESS)
+        added = cluster.add_nodes([NodeSpec("product-cpu", mode=Mode.PROCESS), *fakes, *real])
+        install(cluster.kubeconfig, values)
     api = api_client(cluster.kubeconfig)
     yield api
     api.close()
-    for added in nodes:
-        added.stop()
+    added.stop()
+
+
+def _split(image: str) -> dict[str, str]:
+    repository, _, tag = image.rpartition(":")
+    return {"repository": repository, "tag": tag}
 
 
 @pytest.fixture
-def objects(product: client.ApiClient, namespace: str) -> Objects:
+def objects(product: client.ApiClient, prometheus: Prometheus, namespace: str) -> Objects:
     """The test's own objects, on nodes that earlier tests have left: namespaces go in the background."""
     core: Any = client.CoreV1Api(product)
     eventually(
@@ -55,17 +64,17 @@ def objects(product: client.ApiClient, namespace: str) -> Objects:
         within=90,
         what="the pods of earlier tests are gone",
     )
-    return Objects(product, namespace)
+    return Objects(product, namespace, prometheus.url)
 
 
 @pytest.fixture
-def dial(product: client.ApiClient, namespace: str) -> Callable[[str, float], None]:
+def dial(product: client.ApiClient, cluster: Cluster, namespace: str) -> Callable[[str, float], None]:
     """``dial(name, rate)``: the traffic that a ServingDeployment seems to get, in rounds per second."""
     addresses: dict[str, str] = {}
 
     def set_load(name: str, rate: float) -> None:
         if name not in addresses:
-            addresses[name] = start(product, namespace, name)
+            addresses[name] = start(product, namespace, name, image=cluster.image("e2e"))
         turn(addresses[name], rate)
 
     return set_load

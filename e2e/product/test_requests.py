@@ -13,7 +13,7 @@ from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.trace import Request
 from pdscale_e2e.waiting import eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.process_nodes]
+pytestmark = [pytest.mark.cluster, pytest.mark.running_pods]
 PROCESS = on_nodes("process")
 
 

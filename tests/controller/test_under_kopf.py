@@ -170,3 +170,15 @@ async def test_without_the_crd_the_process_says_what_is_missing(fake: FakeKube, 
     settings = Settings(kubeconfig=fake.kubeconfig(tmp_path / "config"), admin_host="127.0.0.1", admin_port=0)
     with pytest.raises(CannotStart, match="apply the CRD first"):
         await run(settings)
+
+
+async def test_it_runs_as_a_user_that_has_a_number_but_no_name(
+    it: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    async with running(it, tmp_path):
+        it.create()
+        await eventually(lambda: ready(it))

@@ -14,8 +14,16 @@ from pdscale_e2e.cluster.local import LocalCluster
 
 __all__ = ["Capability", "Cluster", "ClusterUnavailable", "Nodes", "open_cluster"]
 
+
+def _kind(environ: Mapping[str, str]) -> Cluster:
+    from pdscale_e2e.cluster.kind import KindCluster  # only its tier has images and a device plugin
+
+    return KindCluster(environ).start()
+
+
 _PROVIDERS: Final[Mapping[str, Callable[[Mapping[str, str]], Cluster]]] = {
     "existing": ExistingCluster,
+    "kind": _kind,
     "local": lambda environ: LocalCluster(environ=environ).start(),
 }
 

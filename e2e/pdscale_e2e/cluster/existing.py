@@ -38,6 +38,9 @@ class ExistingCluster:
         self.logs = Path(kept).resolve() if kept else self._folder / "logs"
         self._added: list[AddedNodes] = []
 
+    def image(self, name: str) -> str:
+        raise ClusterUnavailable(f"no image of {name} was brought to an existing cluster")
+
     def add_nodes(self, specs: Sequence[NodeSpec]) -> AddedNodes:
         for spec in specs:
             if not spec.all_taints:

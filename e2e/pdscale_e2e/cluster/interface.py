@@ -13,12 +13,18 @@ from pdscale_e2e.nodes.spec import NodeSpec
 
 
 class Capability(StrEnum):
-    """What a provider's cluster can do beyond being an API server with a scheduler."""
+    """What a provider's cluster can do beyond being an API server with a scheduler.
+
+    ``RUNNING_PODS``: pods really run, as processes of the node agent or as containers, and the test can
+    reach their addresses. ``CONTAINERS``: they run from images, on real kubelets.
+    """
 
     STATUS_NODES = "status-nodes"
     PROCESS_NODES = "process-nodes"
     SERVICES = "services"
     FAULTS = "faults"
+    RUNNING_PODS = "running-pods"
+    CONTAINERS = "containers"
 
 
 class Nodes(Protocol):
@@ -55,6 +61,9 @@ class Cluster(Protocol):
 
     @property
     def capabilities(self) -> frozenset[Capability]: ...
+
+    def image(self, name: str) -> str:
+        """What a pod's ``image`` must be to run one of ours: operator, router, e2e, ..."""
 
     def add_nodes(self, specs: Sequence[NodeSpec]) -> Nodes:
         """Add nodes and wait until pods can be scheduled to them."""

@@ -75,7 +75,7 @@ class LocalCluster:
         self._added: list[AddedNodes] = []
         self._pki = self.folder / "pki"
         services = {Capability.SERVICES} if shutil.which("iptables") else set()
-        nodes = {Capability.STATUS_NODES, Capability.PROCESS_NODES}
+        nodes = {Capability.STATUS_NODES, Capability.PROCESS_NODES, Capability.RUNNING_PODS}
         self.capabilities = frozenset({Capability.FAULTS, *nodes, *services})
 
     def start(self) -> "LocalCluster":
@@ -108,6 +108,10 @@ class LocalCluster:
         self._launch("kube-scheduler", self._scheduler_flags())
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._wait_for(account, "the default ServiceAccount", within=60)
+
+    def image(self, name: str) -> str:
+        """Process nodes run commands and look at no image."""
+        return f"pdscale/{name}:local"
 
     def add_nodes(self, specs: Sequence[NodeSpec]) -> AddedNodes:
         first = not self._added

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import kopf
 
@@ -90,6 +90,9 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     _log.info("stopped")
 
 
+IDENTITY: Final = "pdscale"
+
+
 async def kopf_operator(
     loop: handlers.Ticking, settings: Settings, *, stop: asyncio.Event | None, started: asyncio.Event
 ) -> None:
@@ -104,6 +107,8 @@ async def kopf_operator(
     await kopf.operator(
         registry=registry,
         settings=kopf_settings,
+        # Else kopf asks for the name of the process's user, and a container's number need not have one.
+        identity=IDENTITY,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
         stop_flag=stop,
         ready_flag=started,
         **handlers.scope(settings.namespaces),

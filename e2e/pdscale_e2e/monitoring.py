@@ -1,0 +1,111 @@
+"""The same Prometheus as a pod of the cluster, for clusters that run containers.
+
+It finds pods with its own ServiceAccount and is reached by its Service's name. An outage is a Deployment
+scaled to zero; its series go with the pod, as they would with any Prometheus that has no volume.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kubernetes import client
+
+from pdscale_e2e.cluster import Cluster
+from pdscale_e2e.install import Manifest, api_client, apply
+from pdscale_e2e.prometheus import configuration
+from pdscale_e2e.waiting import eventually
+
+NAMESPACE: Final = "monitoring"
+_NAME: Final = "prometheus"
+_CONFIG: Final = "/etc/prometheus"
+
+
+class PrometheusPod:
+    """One Deployment; ``url`` is an address for pods."""
+
+    url = f"http://{_NAME}.{NAMESPACE}:9090"
+
+    def __init__(self, cluster: Cluster, *, scrape_interval: float = 1.0) -> None:
+        self._api = api_client(cluster.kubeconfig)
+        self._apps: Any = client.AppsV1Api(self._api)
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        wanted = _manifests(cluster.image("prometheus"), scrape_interval)
+        apply(self._api, [namespace, *wanted], namespace=NAMESPACE)
+
+    def start(self) -> "PrometheusPod":
+        self._scale(1)
+        return self
+
+    def stop(self) -> None:
+        self._scale(0)
+
+    def close(self) -> None:
+        client.CoreV1Api(self._api).delete_namespace(NAMESPACE)
+        self._api.close()  # type: ignore[no-untyped-call]
+
+    def _scale(self, replicas: int) -> None:
+        self._apps.patch_namespaced_deployment_scale(_NAME, NAMESPACE, {"spec": {"replicas": replicas}})
+        pods: Any = client.CoreV1Api(self._api)
+
+        def settled() -> bool:
+            ready = self._apps.read_namespaced_deployment(_NAME, NAMESPACE).status.ready_replicas or 0
+            return ready == replicas == len(pods.list_namespaced_pod(NAMESPACE).items)
+
+        eventually(settled, within=90, what=f"Prometheus has {replicas} ready pods")
+
+
+def _manifests(image: str, scrape_interval: float) -> Iterator[Manifest]:
+    meta = {"name": _NAME, "labels": {"app": _NAME}}
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+    role = "rbac.authorization.k8s.io"
+    yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
+    yield {"apiVersion": f"{role}/v1", "kind": "ClusterRole", "metadata": meta, "rules": rules}
+    yield {
+        "apiVersion": f"{role}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": meta,
+        "roleRef": {"apiGroup": role, "kind": "ClusterRole", "name": _NAME},
+        "subjects": [{"kind": "ServiceAccount", "name": _NAME, "namespace": NAMESPACE}],
+    }
+    config = json.dumps(configuration(scrape_interval=scrape_interval), indent=1)
+    yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"prometheus.yml": config}}
+    port = {"name": "http", "port": 9090, "targetPort": 9090}
+    yield {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta,
+        "spec": {"selector": {"app": _NAME}, "ports": [port]},
+    }
+    yield _deployment(image, meta)
+
+
+def _deployment(image: str, meta: dict[str, Any]) -> Manifest:
+    container = {
+        "name": _NAME,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": [{"name": "http", "containerPort": 9090}],
+        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": 9090}, "periodSeconds": 1},
+        "volumeMounts": [
+            {"name": "config", "mountPath": _CONFIG},
+            {"name": "series", "mountPath": "/prometheus"},
+        ],
+    }
+    pod = {
+        "serviceAccountName": _NAME,
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532},
+        "containers": [container],
+        "volumes": [
+            {"name": "config", "configMap": {"name": _NAME}},
+            {"name": "series", "emptyDir": {}},
+        ],
+    }
+    template = {"metadata": {"labels": {"app": _NAME}}, "spec": pod}
+    selector = {"matchLabels": {"app": _NAME}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta,
+        "spec": {"selector": selector, "strategy": {"type": "Recreate"}, "template": template},
+    }
