@@ -60,10 +60,22 @@ def apply(
 
 
 def helm_install(kubeconfig: Path, values: dict[str, Any]) -> None:
-    """``helm install``, as a user would."""
+    """``helm upgrade --install``, as a user would; a cluster that was kept has the release already."""
     given = json.dumps(values)
     place = ("--namespace", NAMESPACE, "--create-namespace", "--kubeconfig", str(kubeconfig))
-    _helm("install", RELEASE, str(CHART), *place, "--wait", "--timeout", "120s", "--values", "-", text=given)
+    _helm(
+        "upgrade",
+        "--install",
+        RELEASE,
+        str(CHART),
+        *place,
+        "--wait",
+        "--timeout",
+        "120s",
+        "--values",
+        "-",
+        text=given,
+    )
 
 
 def helm_uninstall(kubeconfig: Path) -> None:

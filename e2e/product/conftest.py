@@ -1,5 +1,6 @@
 """The product on the cluster: Prometheus, the chart with the operator as a pod, GPU nodes, load dials."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,8 @@ def product(cluster: Cluster, prometheus: Prometheus) -> Iterator[client.ApiClie
         "prometheus": {"scrapeInterval": "1s"},
         "image": _split(cluster.image("operator")),
         "router": {"image": _split(cluster.image("router"))},
+        # Images keep their tag when they are built anew: a new pod takes the new one on a kept cluster, too.
+        "podAnnotations": {"pdscale.io/tested-by": str(os.getpid())},
     }
     fakes = gpu_nodes(2, gpus=8, prefix="status", labels={"pdscale.io/nodes": "status"}, start_delay=0.5)
     if Capability.CONTAINERS in cluster.capabilities:
