@@ -111,11 +111,11 @@ class KindCluster:
 
     def stop_apiserver(self) -> None:
         """Take its static pod away from the kubelet, and wait until it is gone."""
-        self.inside(self._control_plane, "mv", f"/etc/kubernetes/manifests/{_APISERVER}", "/root/")
+        self.inside(self._control_plane, "mv", f"/etc/kubernetes/manifests/{_APISERVER}", "/kind/")
         eventually(lambda: not self._answers(), within=60, what="the API server to end", every=0.5)
 
     def start_apiserver(self) -> None:
-        self.inside(self._control_plane, "mv", f"/root/{_APISERVER}", "/etc/kubernetes/manifests/")
+        self.inside(self._control_plane, "mv", f"/kind/{_APISERVER}", "/etc/kubernetes/manifests/")
         eventually(self._answers, within=120, what="the API server", every=0.5)
 
     def inside(self, node: str, *command: str) -> str:
