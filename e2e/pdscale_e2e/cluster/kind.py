@@ -127,8 +127,31 @@ class KindCluster:
         _run(self._engine, "stop", "--time", "1", node)
 
     def start_node(self, node: str) -> None:
+        """Power on. It may come back at another address, which not every node image tells its kubelet."""
+        before = self._known_address(node)
         _run(self._engine, "start", node)
+        now = self._address(node)
+        if now != before:
+            eventually(
+                lambda: self._readdressed(node, before, now), within=60, what=f"{node} is at {now}", every=1
+            )
         self._route()
+
+    def _readdressed(self, node: str, before: str, now: str) -> bool:
+        if self._known_address(node) == now:
+            return True
+        flags = "/var/lib/kubelet/kubeadm-flags.env"
+        change = f"grep -q {before} {flags} && sed -i s/{before}/{now}/g {flags} && systemctl restart kubelet"
+        try:
+            self.inside(node, "sh", "-c", change)
+        except subprocess.CalledProcessError:
+            pass  # already changed, or the node is not that far yet
+        return False
+
+    def _known_address(self, node: str) -> str:
+        """By the API server."""
+        addresses = json.loads(self._access.get(f"/api/v1/nodes/{node}"))["status"]["addresses"]
+        return str(next(a["address"] for a in addresses if a["type"] == "InternalIP"))
 
     def stop(self) -> None:
         for added in self._added:
@@ -207,11 +230,16 @@ class KindCluster:
             name, pods = node["metadata"]["name"], node["spec"].get("podCIDR")
             if name not in self.nodes or not pods:
                 continue
-            address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
             ranges = [pods, _SERVICES] if name == self._control_plane else [pods]
+            address = self._address(name)
             for each in ranges:
                 _run("ip", "route", "replace", each, "via", address)
                 self._routes.append(each)
+
+    def _address(self, node: str) -> str:
+        """By the engine: a container that was started again has a new one before its kubelet says so."""
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+        return _run(self._engine, "inspect", "--format", template, node).split()[0]
 
     @property
     def _control_plane(self) -> str:
