@@ -217,7 +217,7 @@ def test_nodes_and_pods_outlast_an_outage_of_the_api_server(
 
 
 def test_an_unknown_provider_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ClusterUnavailable, match=r"one of existing, local, got 'cloud'"):
+    with pytest.raises(ClusterUnavailable, match=r"one of existing, kind, local, got 'cloud'"):
         open_cluster({"PDSCALE_E2E_CLUSTER": "cloud"})
 
 
