@@ -16,6 +16,7 @@ deviations (Poisson) below that limit. Local prefill takes the share lambda * f 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -121,7 +122,7 @@ def decode_capacity(workload: Workload, profile: Profile, slo: SLO) -> Capacity:
     return Capacity(carried(streams) if streams >= 1e-3 else 0.0, Limit.TPOT, max(streams, 1e-3))
 
 
-def _largest(holds, most: float) -> float:  # type: ignore[no-untyped-def]
+def _largest(holds: Callable[[float], bool], most: float) -> float:
     """Largest x in 0..most at which a condition holds that, once broken, stays broken."""
     low, high = 0.0, most
     for _ in range(50):

@@ -67,6 +67,3 @@ def profile_document(profile: Profile) -> dict[str, Any]:
             [None if math.isinf(s.up_to) else s.up_to, s.fixed, s.per_item, s.per_pair] for s in out[name]
         ]
     return out
-
-
-parse_profile = read_profile

@@ -69,11 +69,12 @@ class Autoscaler:
         """Plan at ``now`` (epoch seconds, the clock of the history)."""
         start = Plan(observation.current)
         if policy.mode is Mode.PAUSED:
-            return _idle(start.noting(Reason.PAUSED, "scaling.mode is Paused"), observation)
+            paused = start.noting(Reason.PAUSED, "scaling.mode is Paused")
+            return _nothing_known(paused, NoData("scaling is paused"))
         self._window.seconds = policy.scale_down_window
         seen = _usable(observation.history, policy, now)
         if isinstance(seen, NoData):
-            return self._finish(_held(start, Reason.NO_METRICS, seen, policy), policy, observation)
+            return self._finish(_held(start, Reason.NO_METRICS, seen), policy, observation)
         workload = _workload(seen)
         if isinstance(workload, NoData):
             if _silent(seen):
@@ -81,8 +82,7 @@ class Autoscaler:
                 plan = start.then(Reason.NO_TRAFFIC_YET, floor, "no request in the whole history")
                 plan = self._window.hold(plan, current=observation.current, now=now)
                 return self._finish(_nothing_known(plan, workload), policy, observation)
-            held = _held(start, Reason.NO_TRAFFIC_YET, workload, policy)
-            return self._finish(held, policy, observation)
+            return self._finish(_held(start, Reason.NO_TRAFFIC_YET, workload), policy, observation)
         return self._plan(start, seen, workload, policy, observation, now)
 
     def _plan(
@@ -95,8 +95,9 @@ class Autoscaler:
         now: Seconds,
     ) -> Decision:
         forecast = self._forecast(history, policy)
-        expected, reason, note = _expected(workload, forecast, history)
-        demand = demand_for(expected, policy.profile, policy.slo, streams=history.streams())
+        streams = history.streams()
+        expected, reason, note = _expected(workload, forecast, history, streams)
+        demand = demand_for(expected, policy.profile, policy.slo, streams=streams)
         split = cheapest(
             demand,
             prefill=policy.prefill,
@@ -180,14 +181,13 @@ def _silent(history: History) -> bool:
 
 
 def _expected(
-    workload: Workload, forecast: Forecast | NoData, history: History
+    workload: Workload, forecast: Forecast | NoData, history: History, streams: float | None
 ) -> tuple[Workload, Reason, str]:
     """The workload to size for: never below what arrives now.
 
     A forecast below the present rate would shed capacity that is in use; the window decides about that.
     """
     present = _latest(history.request_rate)
-    streams = history.streams()
     busy = "" if streams is None else f", {streams:.0f} streams"
     if isinstance(forecast, NoData):
         rate = max(workload.request_rate, present)
@@ -206,14 +206,8 @@ def _latest(series: Series) -> float:
     return known[-1] if known else 0.0
 
 
-def _idle(plan: Plan, observation: Observation) -> Decision:
-    nothing = NoData("scaling is paused")
-    return Decision(plan, observation.current, None, nothing, nothing, nothing)
-
-
-def _held(plan: Plan, reason: Reason, why: NoData, policy: Policy) -> Decision:
+def _held(plan: Plan, reason: Reason, why: NoData) -> Decision:
     """Replicas stay: missing knowledge neither grows nor shrinks a pool."""
-    del policy
     return _nothing_known(plan.noting(reason, why.reason), why)
 
 
