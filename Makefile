@@ -5,6 +5,7 @@ INSIDE := $(BIN)/python -m pdscale_e2e.namespace
 BENCHES := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py))
 TESTS ?= tests
 E2E ?= e2e
+E2E_KIND ?= e2e/product
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check fmt test e2e e2e-kind image demo crds bench clean cluster-binaries
@@ -45,7 +46,7 @@ e2e: cluster-binaries ## tests on a real API server (PDSCALE_E2E_CLUSTER=local|e
 
 e2e-kind: setup ## the product's tests on kind: our images, Helm, mock GPUs from a device plugin (root, Docker or podman)
 	@$(BIN)/python -m pdscale_e2e.binaries prometheus helm > /dev/null
-	PDSCALE_E2E_CLUSTER=kind $(BIN)/pytest e2e/product
+	PDSCALE_E2E_CLUSTER=kind $(BIN)/pytest --durations=15 $(E2E_KIND)
 
 image: setup ## container images by Docker or podman (IMAGES="router operator", PYTHON_BASE_IMAGE=)
 	@$(BIN)/python -m pdscale_e2e.images $(IMAGES)

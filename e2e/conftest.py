@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ _numbers = itertools.count(1)
 @pytest.fixture
 def namespace(api: client.ApiClient) -> Iterator[str]:
     """A namespace of the test's own; it goes away in the background."""
+    with a_namespace(api) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def shared_namespace(api: client.ApiClient) -> Iterator[str]:
+    """A namespace for what the tests of one file share."""
+    with a_namespace(api) as name:
+        yield name
+
+
+@contextmanager
+def a_namespace(api: client.ApiClient) -> Iterator[str]:
     core = client.CoreV1Api(api)
     name = f"e2e-{os.getpid()}-{next(_numbers)}"
     core.create_namespace({"metadata": {"name": name}})
@@ -58,6 +72,8 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
     )
     yield name
     core.delete_namespace(name)
+    # Nobody waits for what the pods still had to do: a second is enough to end.
+    core.delete_collection_namespaced_pod(name, grace_period_seconds=1)
 
 
 @pytest.fixture
