@@ -35,6 +35,9 @@ def page() -> str:
             )
             lines.append("| " + " | ".join(cells) + " |")
         parts.append("\n".join(lines) + "\n")
+        table = path.with_suffix(".md")  # a benchmark's own table, where rows alone would be hard to read
+        if table.exists():
+            parts.append(table.read_text())
     return "\n".join(parts)
 
 
