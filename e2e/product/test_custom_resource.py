@@ -35,4 +35,4 @@ def test_what_is_left_out_is_filled_in_on_the_server(objects: Objects) -> None:
     assert made["slo"]["attainment"] == 0.95
     assert made["scaling"]["mode"] == "Auto"
     assert made["forecast"]["quantile"] == 0.9
-    assert made["router"]["placement"] == "AMPD"
+    assert made["router"]["placement"] == "CostBased"

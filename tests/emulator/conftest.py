@@ -10,6 +10,7 @@ import pytest
 
 from fakes.emulated import Client, settings
 from pdscale.emulator.server import EngineServer
+from pdscale.emulator.settings import Settings
 
 Start = Callable[..., Any]
 
@@ -19,8 +20,8 @@ async def start() -> AsyncIterator[Start]:
     """Starts servers with changed settings; all are stopped at the end."""
     async with AsyncExitStack() as stack:
 
-        async def begin(**changes: Any) -> EngineServer:
-            return await stack.enter_async_context(EngineServer(settings(**changes)))
+        async def begin(told: Settings | None = None, **changes: Any) -> EngineServer:
+            return await stack.enter_async_context(EngineServer(told or settings(**changes)))
 
         yield begin
 

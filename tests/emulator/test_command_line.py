@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from pdscale.emulator.options import BadOption, parse
+from pdscale.emulator.modes import Mode, Patience
+from pdscale.emulator.option_values import BadOption
+from pdscale.emulator.options import parse
+from pdscale.emulator.settings import Protocol, SglangSettings
 from pdscale.emulator.transfer import OnFailure, TransferConfig
 from pdscale.perf.builtin import BUILTIN
 
@@ -57,6 +60,42 @@ def test_the_emulators_own_options() -> None:
     assert settings.transfer.lease == 5.0
 
 
+def test_a_command_line_of_sglang_works_word_for_word() -> None:
+    words = (
+        "--protocol sglang --model-path meta/llama --host 10.0.0.1 --port 8000 --tp-size 2 "
+        "--disaggregation-mode decode --disaggregation-bootstrap-port 9000 --enable-pd-role-switch "
+        "--disaggregation-decode-enable-radix-cache --enable-metrics --enable-cache-report --page-size 64 "
+        "--max-running-requests 32 --chunked-prefill-size 4096 --context-length 8k --max-total-tokens 64000"
+    )
+    times = {"SGLANG_DISAGGREGATION_WAITING_TIMEOUT": "20", "SGLANG_ENABLE_REQUEST_HEADER_OVERRIDES": "true"}
+    settings, ignored = parse(words.split(), times)
+    assert ignored == ("--tp-size",)
+    assert settings.protocol is Protocol.SGLANG
+    assert (settings.served.models, settings.served.prompt_tokens_details) == (("meta/llama",), True)
+    assert settings.sglang == SglangSettings(
+        mode=Mode.DECODE,
+        patience=Patience(bootstrap=300.0, waiting=20.0),
+        decode_cache=True,
+        bootstrap_port=9000,
+        may_switch=True,
+        header_overrides=True,
+    )
+    limits = settings.limits
+    assert (limits.kv_tokens, limits.block_size, limits.max_model_len) == (64000, 64, 8000)
+    assert (limits.max_sequences, limits.max_batched_tokens) == (32, 4096)
+    assert settings.transfer is None
+
+
+def test_sglang_alone_has_no_mode_and_its_own_port() -> None:
+    settings, _ = parse(["--protocol", "sglang"], {})
+    assert (settings.sglang.mode, settings.port) == (None, 30000)
+
+
+def test_impossible_patience_names_its_variables() -> None:
+    with pytest.raises(BadOption, match=r"_WAITING_TIMEOUT: patience.waiting must be above 0s"):
+        parse(["--protocol", "sglang"], {"SGLANG_DISAGGREGATION_WAITING_TIMEOUT": "0"})
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -65,6 +104,8 @@ def test_the_emulators_own_options() -> None:
         (["--max-num-seqs", "many"], r"--max-num-seqs: must be .* got many"),
         (["--speed", "0"], r"--speed: must be a number above 0, got 0"),
         (["--speed", "nan"], r"--speed: must be a number above 0, got nan"),
+        (["--protocol", "tgi"], r"--protocol: .*'tgi'"),
+        (["--protocol", "sglang", "--disaggregation-mode", "both"], r"--disaggregation-mode: .*'both'"),
         (["--scheduling-policy", "lifo"], r"--scheduling-policy: .*'lifo'"),
         (["--profile", "abacus"], r"--profile must be one of .*, got abacus"),
         (["--profile-file", "/nowhere"], r"--profile-file /nowhere: .*No such file"),

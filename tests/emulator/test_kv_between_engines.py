@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.emulated import BIDIRECTIONAL, LOCAL, Cluster, prefill_leg, request
-from pdscale.emulator.connector import Connector, EngineDied
+from fakes.emulated import BIDIRECTIONAL, LOCAL, Cluster, connector, prefill_leg, request
 from pdscale.emulator.engine import Engine
 from pdscale.emulator.sequence import Finish
 from pdscale.emulator.transfer import OnFailure, TransferConfig
+from pdscale.emulator.transfers import EngineDied
 
 
 def pair(transfer: TransferConfig = BIDIRECTIONAL) -> tuple[Cluster, Engine, Engine]:
@@ -18,11 +18,6 @@ def pair(transfer: TransferConfig = BIDIRECTIONAL) -> tuple[Cluster, Engine, Eng
     prefill, decode = cluster.add("p", transfer=transfer), cluster.add("d", transfer=transfer)
     cluster.add("alone", transfer=None)
     return cluster, prefill, decode
-
-
-def connector(engine: Engine) -> Connector:
-    assert engine.connector is not None
-    return engine.connector
 
 
 PROMPT = list(range(1000, 1050))

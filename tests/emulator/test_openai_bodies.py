@@ -102,6 +102,23 @@ async def test_an_answer_may_end_by_itself(start: Any, client: Client) -> None:
     assert answer.usage["completion_tokens"] == len(answer.content.split()) + 1  # a silent end
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_an_answer_ends_at_the_clients_text_which_is_not_shown(
+    stream: bool, port: int, client: Client
+) -> None:
+    words = (await client.chat(port, messages=HELLO, max_tokens=9)).content.split()
+    for stop in (words[3], [words[3], "nothing of the kind"], [f"{words[2]} {words[3]}"]):
+        answer = await client.chat(port, messages=HELLO, max_tokens=9, stop=stop, stream=stream)
+        last = answer.choices[-1]
+        text = stop if isinstance(stop, str) else stop[0]
+        assert (last["finish_reason"], last["stop_reason"]) == ("stop", text)
+        assert answer.usage["completion_tokens"] == 4
+        shown = words[:3] if stream else words[: 4 - len(text.split())]
+        assert answer.content.split() == shown
+    answer = await client.chat(port, messages=HELLO, max_tokens=9, stop=words[3], min_tokens=5)
+    assert answer.usage["completion_tokens"] == 9
+
+
 async def test_the_details_of_usage_are_there_only_if_asked_for(start: Any, client: Client) -> None:
     server = await start(served=Served(("tiny",), LIMITS.max_model_len))
     answer = await client.chat(server.port, messages=HELLO, max_tokens=1)
@@ -125,6 +142,7 @@ async def test_the_request_id_of_the_header_becomes_the_answers(port: int, clien
         pytest.param({"max_tokens": 0}, 400, "BadRequestError", "at least 1, got 0", id="none"),
         pytest.param({"max_tokens": 506}, 400, "BadRequestError", "512 tokens", id="too many"),
         pytest.param({"n": 2}, 400, "BadRequestError", "n must be 1, got 2", id="n"),
+        pytest.param({"stop": [""]}, 400, "BadRequestError", "stop must be text or a list", id="stop"),
         pytest.param({"priority": "x"}, 400, "BadRequestError", "got 'x'", id="priority"),
         pytest.param(
             {"messages": [{"role": "user", "content": "a " * 600}]},
@@ -157,6 +175,12 @@ async def test_the_other_paths(port: int, client: Client) -> None:
     assert await client.get(port, "/health") == (200, "")
     assert json.loads((await client.get(port, "/version"))[1]) == {"version": "0.33.0"}
     assert json.loads((await client.get(port, "/load"))[1]) == {"server_load": 0}
+    url = f"http://127.0.0.1:{port}/tokenize"
+    for body, count in (({"prompt": "hello there"}, 2), ({"messages": HELLO}, 7)):
+        async with client.http.post(url, json=body) as answer:
+            assert (await answer.json())["count"] == count
+    async with client.http.post(url, json={}) as answer:
+        assert answer.status == 400
     models = json.loads((await client.get(port, "/v1/models"))[1])["data"]
     assert [(m["id"], m["max_model_len"]) for m in models] == [("tiny", 512)]
 

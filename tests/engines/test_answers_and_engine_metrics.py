@@ -96,10 +96,32 @@ def test_figures_of_all_ranks_add_up() -> None:
     assert parse_load(METRICS, now=9.0) == Load(running=5, waiting=1, kv_usage=0.5, seen_at=9.0)
 
 
+SGLANG = """sglang:num_running_reqs{engine_type="dynamic",tp_rank="0",dp_rank="0"} 3.0
+sglang:num_running_reqs{engine_type="dynamic",tp_rank="0",dp_rank="1"} 2.0
+sglang:num_queue_reqs{engine_type="dynamic",tp_rank="0"} 1.0
+sglang:num_decode_prealloc_queue_reqs{engine_type="dynamic",tp_rank="0"} 4.0
+sglang:num_decode_transfer_queue_reqs{engine_type="dynamic",tp_rank="0"} 2.0
+sglang:token_usage{engine_type="dynamic",tp_rank="0"} 0.25
+"""
+
+
+def test_sglangs_queues_of_legs_that_wait_for_their_other_leg_count_as_waiting() -> None:
+    assert parse_load(SGLANG, now=9.0) == Load(running=5, waiting=7, kv_usage=0.25, seen_at=9.0)
+    plain = "\n".join(line for line in SGLANG.splitlines() if "_decode_" not in line)
+    assert parse_load(plain, now=9.0) == Load(running=5, waiting=1, kv_usage=0.25, seen_at=9.0)
+
+
+def test_figures_by_priority_are_not_counted_beside_those_in_all() -> None:
+    text = SGLANG.replace('tp_rank="0"', 'tp_rank="0",priority=""')
+    text += SGLANG.replace('tp_rank="0"', 'tp_rank="0",priority="7"')
+    assert parse_load(text, now=9.0) == Load(running=5, waiting=7, kv_usage=0.25, seen_at=9.0)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         pytest.param("", id="nothing"),
+        pytest.param(SGLANG.replace("token_usage", "gone"), id="missing on SGLang"),
         pytest.param(METRICS.replace("kv_cache_usage_perc", "gone"), id="missing"),
         pytest.param(METRICS.replace(" 0.75", " NaN"), id="not a number"),
         pytest.param(METRICS.replace(" 3.0", ""), id="cut off"),

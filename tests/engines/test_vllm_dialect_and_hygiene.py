@@ -11,8 +11,8 @@ from pdscale.engines.dialects import (
     usable_for_decode,
     usable_for_prefill,
 )
-from pdscale.engines.errors import UnsupportedEngine
-from pdscale.engines.hygiene import answer_headers, clean_body, client_headers
+from pdscale.engines.errors import UnreadableBody, UnsupportedEngine
+from pdscale.engines.hygiene import answer_headers, clean_body, client_headers, json_object, needs_cleaning
 from pdscale.engines.ledger import Clocks, Ledger
 
 CHAT = "/v1/chat/completions"
@@ -109,13 +109,54 @@ def test_engines_that_nobody_speaks_to_are_refused_by_name() -> None:
         dialect_of(EngineType.SGLANG, bidirectional=True)
 
 
-names = st.sampled_from(["kv_transfer_params", "bootstrap_x", "messages", "n", "routed_dp_rank"])
+OURS = (
+    "kv_transfer_params",
+    "ec_transfer_params",
+    "bootstrap_host",
+    "bootstrap_port",
+    "bootstrap_room",
+    "bootstrap_pair_key",
+    "data_parallel_rank",
+    "routed_dp_rank",
+    "disagg_prefill_dp_rank",
+    "kv_hints",
+)
+names = st.sampled_from([*OURS, "messages", "n", "priority"])
 
 
 @given(st.dictionaries(names, st.integers()))
 def test_cleaning_takes_out_the_routers_fields_and_no_other(body: dict[str, int]) -> None:
     kept = clean_body(body)
-    assert set(kept) == set(body) & {"messages", "n"}
+    assert set(kept) == set(body) - set(OURS)
+    assert needs_cleaning(body) is (kept != body)
+
+
+def test_parameters_cannot_be_smuggled_in_by_extra_arguments() -> None:
+    # vLLM's schema takes a text there, and the engine dies of it.
+    body = {"prompt": "x", "vllm_xargs": {"kv_transfer_params": "x", "ec_transfer_params": 1, "mine": 2}}
+    assert needs_cleaning(body)
+    assert clean_body(body) == {"prompt": "x", "vllm_xargs": {"mine": 2}}
+    assert not needs_cleaning({"vllm_xargs": {"mine": 2}})
+    assert not needs_cleaning({"vllm_xargs": "nonsense"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b'{"top_p": NaN, "kv_transfer_params": {}}', id="not a number"),
+        pytest.param('{"kv_transfer_params": {}}'.encode("utf-16"), id="utf-16"),
+        pytest.param(b"[]", id="no object"),
+        pytest.param(b"{", id="cut off"),
+    ],
+)
+def test_what_cannot_be_read_cannot_be_cleaned_and_is_refused(content: bytes) -> None:
+    # Python's own parser, which engines use, reads the first two.
+    with pytest.raises(UnreadableBody, match="the body must be"):
+        json_object(content)
+
+
+def test_a_name_is_recognised_however_it_is_spelled() -> None:
+    assert needs_cleaning(json_object(b'{"kv\\u005ftransfer_params": {}}'))
 
 
 def test_headers_that_steer_engines_are_not_a_clients_to_set() -> None:
@@ -124,6 +165,12 @@ def test_headers_that_steer_engines_are_not_a_clients_to_set() -> None:
         "X-Override-Rid": "1",
         "x-prefiller-host-port": "h:1",
         "X-Data-Parallel-Rank": "1",
+        "X-Data-Parallel-Host-Port": "h:1",
+        "X-Override-Bootstrap-Room": "1",
+        "X-Encoder-Hosts-Ports": "h:1",
+        "X-KV-Cache-Source-Host-Port": "h:1",
+        "X-Gateway-Destination-Endpoint": "h:1",
+        "X-Gateway-Destination-Endpoint-Subset": "h:1",
         "X-PDScale-Leg": "prefill",
         "Host": "h",
         "Content-Length": "3",

@@ -262,7 +262,42 @@ BAD: Final = (
     _rule(
         "local_prefill_on_sglang",
         {"engine": {"type": "SGLang", "image": "sglang"}, "router": {"placement": "AlwaysLocal"}},
-        "router.placement must be AMPD or AlwaysRemote for engine.type SGLang, got AlwaysLocal",
+        "router.placement must allow remote prefill for engine.type SGLang, got AlwaysLocal",
+    ),
+    _keyword(
+        "placement_nobody_knows",
+        {"router": {"placement": "RoundRobin"}},
+        ("spec.router.placement must be one of", "'CostBased'", "got 'RoundRobin'"),
+        ("spec.router.placement", '"RoundRobin"', '"CostBased"'),
+    ),
+    _rule(
+        "threshold_that_nobody_uses",
+        {"router": {"thresholdTokens": 256}},
+        "router.thresholdTokens must be absent unless router.placement is Threshold, got 256",
+    ),
+    _keyword(
+        "threshold_of_nothing",
+        {"router": {"placement": "Threshold", "thresholdTokens": 0}},
+        ("spec.router.thresholdTokens must be at least 1, got 0",),
+        ("spec.router.thresholdTokens", "0", "greater than or equal to 1"),
+    ),
+    _keyword(
+        "queue_order_nobody_knows",
+        {"router": {"queueOrder": "LIFO"}},
+        ("spec.router.queueOrder must be one of", "'ShortestRemaining'", "got 'LIFO'"),
+        ("spec.router.queueOrder", '"LIFO"', '"ShortestRemaining"'),
+    ),
+    _keyword(
+        "no_prefill_at_a_time",
+        {"router": {"admit": 0}},
+        ("spec.router.admit must be at least 1, got 0",),
+        ("spec.router.admit", "0", "greater than or equal to 1"),
+    ),
+    _keyword(
+        "rejection_that_is_no_truth_value",
+        {"router": {"rejectLate": "yes"}},
+        ("spec.router.rejectLate", "boolean", "got 'yes'"),
+        ("spec.router.rejectLate", "boolean", "string"),
     ),
     _keyword(
         "no_front_router",

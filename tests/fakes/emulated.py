@@ -7,12 +7,15 @@ from typing import Any
 
 import aiohttp
 
-from pdscale.emulator.connector import Heartbeat, Notify, Pull
+from pdscale.emulator.blocks import BlockCache
+from pdscale.emulator.connector import Connector
 from pdscale.emulator.engine import Engine, Output
+from pdscale.emulator.errands import Heartbeat, Notify, Pull
 from pdscale.emulator.limits import Limits
 from pdscale.emulator.openai import Served
-from pdscale.emulator.options import Settings
 from pdscale.emulator.sequence import Request
+from pdscale.emulator.settings import Settings
+from pdscale.emulator.stats import EngineStats
 from pdscale.emulator.tokens import Token
 from pdscale.emulator.transfer import Origin, TransferConfig, parse_params
 from pdscale.perf.profile import Profile, Segment
@@ -69,6 +72,11 @@ def request(
     )
 
 
+def connector(engine: Engine) -> Connector:
+    assert isinstance(engine.transfers, Connector)
+    return engine.transfers
+
+
 @dataclass
 class Cluster:
     """Engines in virtual time whose errands are run at once. ``outputs`` are by request id."""
@@ -82,7 +90,12 @@ class Cluster:
     def add(
         self, name: str, *, limits: Limits = LIMITS, transfer: TransferConfig | None = BIDIRECTIONAL
     ) -> Engine:
-        engine = Engine(FAST, limits, transfer=transfer, origin=Origin(name, "host", 1))
+        def connect(cache: BlockCache, stats: EngineStats) -> Connector:
+            assert transfer is not None
+            origin = Origin(name, "host", 1)
+            return Connector(transfer, origin, profile=FAST, speed=limits.speed, cache=cache, stats=stats)
+
+        engine = Engine(FAST, limits, transfers=connect if transfer is not None else None)
         self.engines[name] = engine
         return engine
 
@@ -103,45 +116,49 @@ class Cluster:
             busy = [engine for engine in self.engines.values() if self.turn(engine)]
             if busy or any(engine.loaded for engine in self.engines.values()):
                 continue
-            if not any(engine.loading for engine in self.engines.values()):
+            if not any(engine.loading or engine.unsent for engine in self.engines.values()):
                 return
-            self.now = min(e.next_event for e in self.engines.values() if e.next_event)
+            events = (e.next_event for e in self.engines.values())
+            self.now = max(self.now, min(event for event in events if event is not None))
         raise AssertionError("the engines never come to rest")
 
     def turn(self, engine: Engine) -> bool:
         """One iteration of one engine; False if it had nothing to do."""
-        engine.advance(self.now)
+        self.record(engine.advance(self.now))
         iteration = engine.begin(self.now)
         self.run_errands(engine)
         if iteration is None:
             return False
         self.now += iteration.seconds
-        for output in engine.end(iteration, self.now):
-            self.outputs[output.sequence.request.id].append(output)
+        self.record(engine.end(iteration, self.now))
         self.run_errands(engine)
         return True
+
+    def record(self, outputs: Iterable[Output]) -> None:
+        for output in outputs:
+            self.outputs[output.sequence.request.id].append(output)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         for engine in self.engines.values():
-            engine.advance(self.now)
+            self.record(engine.advance(self.now))
             self.run_errands(engine)
 
     def run_errands(self, engine: Engine) -> None:
-        if engine.connector is None:
+        if engine.transfers is None:
             return
-        errands, engine.connector.errands = engine.connector.errands, []
+        own = connector(engine)
+        errands, own.errands = own.errands, []
         for errand in errands:
-            peer = self.engines[errand.remote.engine].connector
-            assert peer is not None
+            peer = connector(self.engines[errand.remote.engine])
             match errand:
                 case Pull() if errand.remote.engine in self.unreachable:
-                    output = engine.fail(errand, self.now)
+                    output = engine.fail(errand.request, self.now)
                     if output is not None:
                         self.outputs[errand.request].append(output)
                 case Pull():
                     contents, ready_in = peer.serve(errand.blocks, tokens=errand.tokens, now=self.now)
-                    engine.connector.deliver(errand, contents, ready_in=ready_in, now=self.now)
+                    own.deliver(errand, contents, ready_in=ready_in, now=self.now)
                 case Notify(remote):
                     peer.done(remote.request)
                 case Heartbeat(_, requests):

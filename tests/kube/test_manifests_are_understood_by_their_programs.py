@@ -15,6 +15,7 @@ from pdscale.kube.manifests import render
 from pdscale.kube.manifests_pod import Defaults
 from pdscale.perf.builtin import BUILTIN
 from pdscale.router.meters import Place
+from pdscale.router.policies import PolicyName, QueueOrder
 from pdscale.router.settings import parse_settings
 
 PROFILE = BUILTIN["llama-2-70b-a100-tp8-2023"]
@@ -41,10 +42,10 @@ def arguments(container: Json) -> list[str]:
     return [expanded(word, POD) for word in container["args"]]
 
 
-@pytest.mark.parametrize("placement", ["AMPD", "AlwaysLocal", "AlwaysRemote"])
+@pytest.mark.parametrize("placement", list(PolicyName))
 @pytest.mark.parametrize("role", ["decode", "router"])
 def test_the_router_understands_its_arguments(role: str, placement: str) -> None:
-    spec = {"router": {"placement": placement, "drainTimeout": "90s"}}
+    spec = {"router": {"placement": str(placement), "drainTimeout": "90s"}}
     found = parse_settings(arguments(containers(role, spec)["router"]), POD | CLUSTER)
     assert found.place is (Place.FRONT if role == "router" else Place.SIDECAR)
     assert (found.deployment, found.namespace, found.pod_name) == ("chat", "team", "chat-decode-x")
@@ -55,6 +56,22 @@ def test_the_router_understands_its_arguments(role: str, placement: str) -> None
     if role != "router":
         assert found.engine_url == "http://10.0.0.7:8000"
         assert found.engine_type == "Emulated"
+
+
+def test_the_router_hears_of_the_queue_and_the_threshold() -> None:
+    chosen = {"placement": "Threshold", "thresholdTokens": 300, "queueOrder": "AMPDWindow"}
+    spec = {"router": chosen | {"admit": 5, "rejectLate": True}}
+    found = parse_settings(arguments(containers("prefill", spec)["router"]), POD | CLUSTER)
+    assert (found.threshold_tokens, found.queue_order) == (300, QueueOrder.AMPD_WINDOW)
+    assert (found.admit, found.reject_late) == (5, True)
+
+
+def test_the_routers_defaults_are_those_of_the_resource() -> None:
+    told = parse_settings(arguments(containers("prefill")["router"]), POD | CLUSTER)
+    alone = ["--place", "sidecar", "--deployment", "chat", "--engine-url", "http://10.0.0.7:8000"]
+    untold = parse_settings([*alone, "--profile", PROFILE.name], POD | CLUSTER)
+    for name in ("placement", "threshold_tokens", "queue_order", "admit", "reject_late"):
+        assert getattr(told, name) == getattr(untold, name)
 
 
 def test_the_emulator_understands_its_arguments() -> None:

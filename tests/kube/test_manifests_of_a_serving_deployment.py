@@ -142,7 +142,8 @@ def test_the_router_beside_the_engine_is_a_native_sidecar() -> None:
     assert after(arguments, "--place") == "sidecar"
     assert after(arguments, "--engine-url") == "http://$(POD_IP):8000"
     assert after(arguments, "--host") == "$(POD_IP)"
-    assert after(arguments, "--placement") == "AMPD"
+    assert after(arguments, "--placement") == "CostBased"
+    assert "--reject-late" not in arguments
     assert after(arguments, "--profile") == PROFILE.name
     assert (after(arguments, "--ttft"), after(arguments, "--tpot")) == ("2s", "75ms")
 

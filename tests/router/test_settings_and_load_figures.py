@@ -13,7 +13,8 @@ from pdscale.model.cluster import Load
 from pdscale.perf.builtin import BUILTIN
 from pdscale.perf.document import profile_document
 from pdscale.router.loads import format_load, parse_load_header
-from pdscale.router.settings import PolicyName, parse_settings
+from pdscale.router.policies import PolicyName
+from pdscale.router.settings import parse_settings
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 SIDECAR = ["--place", "sidecar", "--deployment", "chat", "--engine-url", "http://10.0.0.2:8000"]
@@ -23,7 +24,7 @@ def test_a_sidecar_in_a_cluster_takes_the_rest_from_its_pod() -> None:
     environment = {**IN_CLUSTER, "POD_IP": "10.0.0.2", "POD_NAME": "d-0", "POD_NAMESPACE": "ns"}
     settings = parse_settings([*SIDECAR, "--profile", "llama-3.1-8b-h100"], environment)
     assert (settings.host, settings.pod_name, settings.namespace) == ("10.0.0.2", "d-0", "ns")
-    assert settings.placement is PolicyName.AMPD
+    assert settings.placement is PolicyName.COST_BASED
     assert settings.api is not None
     assert settings.api.url == "https://10.0.0.1:443"
     assert settings.slo.tpot == 0.075
@@ -46,7 +47,7 @@ def test_static_endpoints_stand_in_for_a_cluster() -> None:
         ),
         pytest.param(
             [*SIDECAR, "--pod-name", "d", "--static-endpoints", "decode=d=10.0.0.1"],
-            "placement AMPD needs a profile",
+            "placement CostBased needs a profile",
             id="no profile",
         ),
         pytest.param([*SIDECAR, "--profile", "nope"], "profile must be one of", id="profile"),

@@ -47,6 +47,7 @@ class _Forecast(Protocol):
 
 class _Router(Protocol):
     placement: str
+    threshold_tokens: int | None
 
 
 class _Spec(Protocol):
@@ -235,14 +236,30 @@ DECODE_NEEDS_ONE: Final = Rule(
 def _sglang_remote(s: _Spec) -> str | None:
     if s.engine.type != "SGLang" or s.router.placement != "AlwaysLocal":
         return None
-    return "router.placement must be AMPD or AlwaysRemote for engine.type SGLang, got AlwaysLocal"
+    return "router.placement must allow remote prefill for engine.type SGLang, got AlwaysLocal"
 
 
 # A decode instance of SGLang answers 400 to a request that no prefill instance has begun.
 SGLANG_PREFILLS_REMOTELY: Final = Rule(
     cel="self.engine.type != 'SGLang' || self.router.placement != 'AlwaysLocal'",
-    says="'router.placement must be AMPD or AlwaysRemote for engine.type SGLang, got ' "
-    "+ self.router.placement",
+    says="'router.placement must allow remote prefill for engine.type SGLang, got ' + self.router.placement",
     check=_sglang_remote,
     field="router.placement",
+)
+
+
+def _threshold_used(s: _Spec) -> str | None:
+    tokens = s.router.threshold_tokens
+    if tokens is None or s.router.placement == "Threshold":
+        return None
+    return f"router.thresholdTokens must be absent unless router.placement is Threshold, got {tokens}"
+
+
+# It stands on the spec for the same reason as the rule on the forecast.
+THRESHOLD_IS_USED: Final = Rule(
+    cel="!has(self.router.thresholdTokens) || self.router.placement == 'Threshold'",
+    says="'router.thresholdTokens must be absent unless router.placement is Threshold, got %d'"
+    ".format([self.router.thresholdTokens])",
+    check=_threshold_used,
+    field="router.thresholdTokens",
 )

@@ -24,6 +24,7 @@ from pdscale.api.rules import (
     ONE_PROFILE_SOURCE,
     REPLICAS_IN_ORDER,
     SGLANG_PREFILLS_REMOTELY,
+    THRESHOLD_IS_USED,
 )
 
 GROUP: Final = "pdscale.io"
@@ -169,8 +170,18 @@ class Scaling(Model):
 class Router(Model):
     """The routers: one in front, and one beside each engine."""
 
-    placement: Literal["AMPD", "AlwaysLocal", "AlwaysRemote"] = "AMPD"
-    """Where a round is prefilled: decided per round, always on decode, or always on prefill."""
+    placement: Literal[
+        "CostBased", "AMPD", "AlwaysLocal", "AlwaysRemote", "Threshold", "ConServe", "Table"
+    ] = "CostBased"
+    """Where a round is prefilled; `CostBased` and `AMPD` go by load, the others by the round alone."""
+    threshold_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """For `Threshold`: rounds of so many new tokens or more are prefilled remotely; 512 unless given."""
+    queue_order: Literal["FCFS", "AMPDWindow", "ShortestRemaining"] = "ShortestRemaining"
+    """In which order prefills wait for a prefill engine; `ShortestRemaining` ages them, so none starves."""
+    admit: Annotated[int, Field(ge=1, le=1024)] = 2
+    """How many prefills a prefill engine is given at a time; the rest wait in our order."""
+    reject_late: bool = False
+    """Whether a prefill is refused at once if it would miss the TTFT limit in the queue."""
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
     """Replicas of the front router."""
     image: Image | None = None
@@ -189,6 +200,7 @@ class Spec(Model):
         DECODE_NEEDS_ONE,
         HISTORY_FITS_STEPS,
         SGLANG_PREFILLS_REMOTELY,
+        THRESHOLD_IS_USED,
     )
 
     model: Text

@@ -5,8 +5,10 @@ import os
 import signal
 import sys
 
-from pdscale.emulator.options import BadOption, Settings, parse
+from pdscale.emulator.option_values import BadOption
+from pdscale.emulator.options import parse
 from pdscale.emulator.server import EngineServer
+from pdscale.emulator.settings import Settings
 
 
 def main() -> int:

@@ -6,15 +6,11 @@ machine that cannot keep up does not build up debt.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
-from pdscale.emulator.blocks import Content
-from pdscale.emulator.connector import Connector, Errand, Heartbeat, Notify, Pull
 from pdscale.emulator.engine import Engine, Output
 from pdscale.emulator.sequence import Finish, Request, Sequence
-from pdscale.emulator.side_channel import Peers, PeerUnreachable
-from pdscale.emulator.transfer import TransferParams
 from pdscale.model.units import Seconds
 
 
@@ -33,19 +29,22 @@ class Ticket:
         self.outputs.put_nowait(output)
 
 
+class Courier(Protocol):
+    """Runs the errands of the engine's ``transfers``, each in a task of its own."""
+
+    async def run(self, errand: Any) -> None: ...
+
+
 class Driver:
     """Owns the clock of one engine. ``run`` ends only by cancellation or the engine's death."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.courier: Courier | None = None
         self._loop = asyncio.get_running_loop()
         self._tickets: dict[str, Ticket] = {}
         self._wake = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
-        self._peers: Peers | None = None
-        if engine.connector is not None:
-            timeout = engine.connector.config.handshake_timeout
-            self._peers = Peers(timeout=timeout, clock=self._loop.time)
 
     async def run(self) -> None:
         try:
@@ -59,11 +58,9 @@ class Driver:
         for task in tuple(self._errands):
             task.cancel()
         await asyncio.gather(*self._errands, return_exceptions=True)
-        if self._peers is not None:
-            await self._peers.close()
 
     def submit(self, request: Request) -> Ticket:
-        ticket = Ticket(self.engine.submit(request, self._loop.time()))
+        ticket = Ticket(self.engine.submit(request, self.now()))
         self._tickets[request.id] = ticket
         self._wake.set()
         return ticket
@@ -73,45 +70,43 @@ class Driver:
         name = ticket.sequence.request.id
         del self._tickets[name]
         if not ticket.finished:
-            self.engine.abort(name, self._loop.time())
-            self._react()
+            self.engine.abort(name, self.now())
+            self.react()
 
-    def give_up(self, params: TransferParams | None) -> None:
-        connector = self.engine.connector
-        if connector is not None and params is not None:
-            connector.give_up(params)
-            self._react()
+    # For couriers.
 
-    # What peers ask for.
+    def now(self) -> Seconds:
+        return self._loop.time()
 
-    def serve(self, blocks: list[int], tokens: int) -> tuple[tuple[Content, ...], Seconds]:
-        return self._connector.serve(blocks, tokens=tokens, now=self._loop.time())
-
-    def done(self, requests: list[str]) -> None:
-        for request in requests:
-            self._connector.done(request)
+    def react(self) -> None:
+        """Something has happened to the engine: see what follows, at once where it is an errand."""
+        self._send_errands()
         self._wake.set()
 
-    def alive(self, requests: list[str]) -> None:
-        self._connector.alive(requests, self._loop.time())
+    def fail(self, request: str) -> None:
+        """The KV of a request cannot be had."""
+        output = self.engine.fail(request, self.now())
+        if output is not None:
+            self._hand_out([output])
+        self.react()
 
     # The loop.
 
     async def _iterate(self) -> None:
-        ended = self._loop.time()
+        ended = self.now()
         while True:
             self._wake.clear()
-            now = self._loop.time()
-            self.engine.advance(now)
+            now = self.now()
+            self._hand_out(self.engine.advance(now))
             iteration = self.engine.begin(now)
             self._send_errands()
             if iteration is None:
                 await self._rest()
-                ended = self._loop.time()
+                ended = self.now()
                 continue
             ends = max(ended, now - iteration.seconds) + iteration.seconds
             await asyncio.sleep(ends - now)
-            self._hand_out(self.engine.end(iteration, self._loop.time()))
+            self._hand_out(self.engine.end(iteration, self.now()))
             ended = ends
 
     async def _rest(self) -> None:
@@ -121,63 +116,18 @@ class Driver:
         if timer is not None:
             timer.cancel()
 
-    def _hand_out(self, outputs: list[Output]) -> None:
+    def _hand_out(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             ticket = self._tickets.get(output.sequence.request.id)
             if ticket is not None:
                 ticket.put(output)
 
-    # Errands.
-
-    @property
-    def _connector(self) -> Connector:
-        if self.engine.connector is None:
-            raise RuntimeError("an engine without a connector has no peers")
-        return self.engine.connector
-
-    def _react(self) -> None:
-        self._send_errands()
-        self._wake.set()
-
     def _send_errands(self) -> None:
-        connector = self.engine.connector
-        if connector is None or not connector.errands:
+        transfers, courier = self.engine.transfers, self.courier
+        if transfers is None or courier is None or not transfers.errands:
             return
-        errands, connector.errands = connector.errands, []
+        errands, transfers.errands = transfers.errands, []
         for errand in errands:
-            self._spawn(self._run_errand(errand))
-
-    def _spawn(self, errand: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(errand)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
-
-    async def _run_errand(self, errand: Errand) -> None:
-        peers = self._peers
-        if peers is None:
-            return
-        match errand:
-            case Pull():
-                await self._pull(peers, errand)
-            case Notify(remote):
-                await self._tell(peers.tell(remote, "done", [remote.request]))
-            case Heartbeat(remote, requests):
-                await self._tell(peers.tell(remote, "alive", list(requests)))
-
-    async def _pull(self, peers: Peers, pull: Pull) -> None:
-        try:
-            contents, ready_in = await peers.read(pull)
-        except PeerUnreachable:
-            output = self.engine.fail(pull, self._loop.time())
-            if output is not None:
-                self._hand_out([output])
-        else:
-            now = self._loop.time()
-            self._connector.deliver(pull, contents, ready_in=ready_in, now=now)
-        self._wake.set()
-
-    async def _tell(self, message: Coroutine[Any, Any, None]) -> None:
-        try:
-            await message
-        except PeerUnreachable:
-            self.engine.stats.failed_notifications += 1
+            task = self._loop.create_task(courier.run(errand))
+            self._errands.add(task)
+            task.add_done_callback(self._errands.discard)

@@ -1,45 +1,25 @@
-"""The OpenAI-shaped bodies that vLLM takes and gives, without a server around them.
+"""The OpenAI-shaped bodies that engines take, without a server around them.
 
-Bodies are read once, here, into a ``Request`` for the engine and a ``Reply`` that knows how to spell
-what comes back. Foreign fields are ignored, as the real server does.
+Bodies are read once, here, into a ``Request`` for the engine. Foreign fields are ignored, as real servers
+do; what an engine adds of its own, transfer parameters or rooms, is read by its face.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from pdscale.emulator.sequence import Finish, Request
-from pdscale.emulator.tokens import Token, encode, encode_chat, spell
-from pdscale.emulator.transfer import BadTransferParams, parse_params
-
-DONE = b"data: [DONE]\n\n"
+from pdscale.emulator.refusals import Refused, bad
+from pdscale.emulator.sequence import Request
+from pdscale.emulator.tokens import Token, encode, encode_chat
 
 
 class Kind(StrEnum):
     CHAT = "chat.completion"
     COMPLETION = "text_completion"
-
-
-class Refused(Exception):
-    """An answer other than 200, with the body that clients of such servers expect."""
-
-    def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
-        self.param = param
-
-    @property
-    def body(self) -> bytes:
-        return error_body(self.status, self.kind, str(self), self.param)
-
-
-def error_body(status: int, kind: str, message: str, param: str | None = None) -> bytes:
-    error = {"message": message, "type": kind, "param": param, "code": status}
-    return orjson.dumps({"error": error})
+    NATIVE = "generate"  # SGLang's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +60,7 @@ def read_request(
     model = body.get("model") or served.models[0]
     if model not in served.models:
         raise Refused(404, "NotFoundError", f"The model `{model}` does not exist.", "model")
-    prompt = _chat_prompt(body) if kind is Kind.CHAT else _completion_prompt(body)
+    prompt = prompt_of(body, kind)
     if body.get("n") not in (None, 1):
         raise bad("n", f"n must be 1, got {body['n']!r}")
     options = body.get("stream_options") or {}
@@ -94,100 +74,8 @@ def read_request(
     )
 
 
-def bad(param: str | None, message: str) -> Refused:
-    return Refused(400, "BadRequestError", message, param)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Spells answers to one request: events of a stream, or one body. ``created`` is a Unix time."""
-
-    asked: Asked
-    id: str
-    created: int
-    details: bool
-
-    def whole(self, tokens: Sequence[Token], finish: Finish, cached: int, params: object) -> bytes:
-        text = _text(tokens)
-        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": str(finish)}
-        if self.asked.kind is Kind.CHAT:
-            choice["message"] = {"role": "assistant", "content": text}
-        else:
-            choice["text"] = text
-        body = self._envelope(str(self.asked.kind), [choice])
-        if self.asked.token_ids:
-            choice["token_ids"] = list(tokens)
-            holder = body if self.asked.kind is Kind.CHAT else choice
-            holder["prompt_token_ids"] = list(self.asked.request.prompt)
-        body["usage"] = self._usage(len(tokens), cached)
-        body["kv_transfer_params"] = params
-        return orjson.dumps(body)
-
-    def opening(self) -> bytes:
-        """A chat stream begins with the role."""
-        if self.asked.kind is not Kind.CHAT:
-            return b""
-        choice = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None}
-        body = self._envelope(self._event_object, [{**choice, "finish_reason": None}])
-        if self.asked.token_ids:
-            body["prompt_token_ids"] = list(self.asked.request.prompt)
-        return _event(body)
-
-    def token(
-        self, token: Token, *, first: bool, finish: Finish | None = None, params: object = None
-    ) -> bytes:
-        """One generated token. The last one also says why it is the last, and where the KV is."""
-        text = spell(token) if first or not spell(token) else " " + spell(token)
-        choice: dict[str, Any] = {"index": 0}
-        if self.asked.kind is Kind.CHAT:
-            choice["delta"] = {"content": text}
-        else:
-            choice["text"] = text
-        choice |= {"logprobs": None, "finish_reason": str(finish) if finish else None}
-        if self.asked.token_ids:
-            choice["token_ids"] = [token]
-        body = self._envelope(self._event_object, [choice])
-        if params is not None:
-            body["kv_transfer_params"] = params
-        return _event(body)
-
-    def closing(self, generated: int, cached: int) -> bytes:
-        """What follows the last token of a stream."""
-        if not self.asked.include_usage:
-            return DONE
-        body = self._envelope(self._event_object, [])
-        body["usage"] = self._usage(generated, cached)
-        return _event(body) + DONE
-
-    @property
-    def _event_object(self) -> str:
-        return "chat.completion.chunk" if self.asked.kind is Kind.CHAT else "text_completion"
-
-    def _envelope(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.asked.model,
-            "choices": choices,
-        }
-
-    def _usage(self, generated: int, cached: int) -> dict[str, Any]:
-        prompt = len(self.asked.request.prompt)
-        return {
-            "prompt_tokens": prompt,
-            "total_tokens": prompt + generated,
-            "completion_tokens": generated,
-            "prompt_tokens_details": {"cached_tokens": cached} if self.details else None,
-        }
-
-
-def _event(body: object) -> bytes:
-    return b"data: " + orjson.dumps(body) + b"\n\n"
-
-
-def _text(tokens: Sequence[Token]) -> str:
-    return " ".join(filter(None, map(spell, tokens)))
+def prompt_of(body: Mapping[str, Any], kind: Kind) -> list[Token]:
+    return _chat_prompt(body) if kind is Kind.CHAT else _completion_prompt(body)
 
 
 def _chat_prompt(body: Mapping[str, Any]) -> list[Token]:
@@ -240,18 +128,14 @@ def _request(
             f"requested {asked or 1} output tokens and your prompt contains {len(prompt)} input "
             f"tokens.",
         )
-    try:
-        params = parse_params(body.get("kv_transfer_params"))
-    except BadTransferParams as error:
-        raise bad("kv_transfer_params", str(error)) from error
     return Request(
         id=name,
         prompt=tuple(prompt),
         max_tokens=room if asked is None else _whole(body, limit, least=1),
         min_tokens=_whole(body, "min_tokens", least=0),
         stops=not body.get("ignore_eos"),
+        stop=_stop(body),
         priority=_priority(body, headers),
-        params=params,
     )
 
 
@@ -262,6 +146,15 @@ def _whole(body: Mapping[str, Any], name: str, *, least: int) -> int:
     if not isinstance(figure, int) or isinstance(figure, bool) or figure < least:
         raise bad(name, f"{name} must be a whole number of at least {least}, got {figure!r}")
     return figure
+
+
+def _stop(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Texts that end the answer."""
+    given = body.get("stop") or []
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        raise bad("stop", f"stop must be text or a list of texts, got {given!r}")
+    return tuple(texts)
 
 
 def _priority(body: Mapping[str, Any], headers: Mapping[str, str]) -> int:

@@ -1,76 +1,66 @@
-"""The command line: vLLM's own spelling where vLLM has the option, so that one list serves both.
+"""The command line: the real engine's own spelling where it has the option, so that one list serves both.
 
-``vllm serve MODEL --max-num-seqs 64 ...`` works word for word. Options of vLLM that mean nothing to
-an emulated engine are named on standard error and ignored; a bad value of a known one is an error.
+``vllm serve MODEL --max-num-seqs 64 ...`` works word for word, and with ``--protocol sglang`` so do the
+arguments of ``sglang.launch_server``. Options of theirs that mean nothing to an emulated engine are named on
+standard error and ignored; a bad value of a known one is an error.
 """
 
 import argparse
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, NoReturn
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NoReturn
 
+from pdscale.emulator.kv_transfer_option import transfer_config
 from pdscale.emulator.limits import Limits
+from pdscale.emulator.modes import Mode, Patience
 from pdscale.emulator.openai import Served
-from pdscale.emulator.transfer import OnFailure, TransferConfig
-from pdscale.model.units import Seconds
+from pdscale.emulator.option_values import BadOption, number, whole
+from pdscale.emulator.settings import (
+    BOOTSTRAP_PORT,
+    SIDE_CHANNEL_PORT,
+    Protocol,
+    Settings,
+    SglangSettings,
+)
 from pdscale.perf.builtin import BUILTIN
 from pdscale.perf.document import read_profile
 from pdscale.perf.profile import Profile
 
-VERSION: Final = "0.33.0"
-"""The vLLM whose protocol is spoken."""
-
 DEFAULT_PROFILE: Final = "llama-3.1-8b-fp8-h200-dynamo"
-_SIDE_CHANNEL_PORT: Final = 5600
-_ROLES: Final = ("kv_both", "kv_producer", "kv_consumer")
-_MULTIPLES: Final = {"": 1, "k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}
-
-
-class BadOption(ValueError):
-    """An option that cannot be used: the caller's fault. The message names option and bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that one engine is told at its start."""
-
-    profile: Profile
-    limits: Limits
-    served: Served
-    transfer: TransferConfig | None = None
-    host: str = "0.0.0.0"
-    port: int = 8000
-    side_channel_host: str = "localhost"
-    side_channel_port: int = _SIDE_CHANNEL_PORT
-    start_up: Seconds = 0.0
-    shutdown_timeout: Seconds = 0.0
+_ON: Final = ("1", "true")
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]]:
     """Settings, and the options that were ignored."""
-    given, ignored = _parser(environment).parse_known_args(_normal(arguments))
+    words = _normal(arguments)
+    first = _Parser(add_help=False, allow_abbrev=False)
+    _add_protocol(first)
+    protocol = Protocol(first.parse_known_args(words)[0].protocol)
+    parser = _sglang_parser() if protocol is Protocol.SGLANG else _vllm_parser(environment)
+    given, ignored = parser.parse_known_args(words)
     profile = _profile(given.profile, given.profile_file)
     limits = _limits(profile, given)
     names = given.served_model_name or [given.model]
-    served = Served(
-        models=tuple(names),
-        max_model_len=limits.max_model_len,
-        prompt_tokens_details=given.enable_prompt_tokens_details,
-    )
     settings = Settings(
         profile=profile,
         limits=limits,
-        served=served,
-        transfer=_transfer(given.kv_transfer_config, given.kv_lease_seconds),
+        served=Served(tuple(names), limits.max_model_len, prompt_tokens_details=given.prompt_tokens_details),
+        protocol=protocol,
         host=given.host,
         port=given.port,
-        side_channel_host=given.side_channel_host,
-        side_channel_port=given.side_channel_port,
         start_up=given.start_up_seconds,
         shutdown_timeout=given.shutdown_timeout,
     )
+    if protocol is Protocol.SGLANG:
+        settings = replace(settings, sglang=_sglang_settings(given, environment))
+    else:
+        settings = replace(
+            settings,
+            transfer=transfer_config(given.kv_transfer_config, given.kv_lease_seconds),
+            side_channel_host=given.side_channel_host,
+            side_channel_port=given.side_channel_port,
+        )
     return settings, tuple(word for word in ignored if word.startswith("-"))
 
 
@@ -79,33 +69,87 @@ class _Parser(argparse.ArgumentParser):
         raise BadOption(message)
 
 
-def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+def _common() -> _Parser:
+    """What both servers call the same, and what only an emulated one has."""
     p = _Parser(prog="python -m pdscale.emulator", description=__doc__, allow_abbrev=False)
     p.add_argument("--host", default="0.0.0.0")
-    p.add_argument("--port", type=_whole(0, 65535), default=8000)
-    p.add_argument("--model", default="emulated")
     p.add_argument("--served-model-name", nargs="+")
-    p.add_argument("--max-model-len", type=_whole(2))
-    p.add_argument("--max-num-seqs", type=_whole(1))
-    p.add_argument("--max-num-batched-tokens", type=_whole(1))
-    p.add_argument("--block-size", type=_whole(1), default=16)
-    p.add_argument("--scheduling-policy", choices=("fcfs", "priority"), default="fcfs")
-    p.add_argument("--enable-prompt-tokens-details", action=argparse.BooleanOptionalAction, default=False)
-    p.add_argument("--kv-transfer-config", default=None)
-    p.add_argument("--shutdown-timeout", type=_number(0), default=0.0)
     own = p.add_argument_group("of the emulator")
+    _add_protocol(own)
     own.add_argument("--profile", default=None, help=f"one of {', '.join(BUILTIN)}")
     own.add_argument("--profile-file", default=None, help="a profile as JSON")
-    own.add_argument("--speed", type=_number(0, open_end=True), default=1.0)
-    own.add_argument("--start-up-seconds", type=_number(0), default=0.0)
-    own.add_argument("--kv-tokens", type=_whole(1), default=None)
-    own.add_argument("--kv-lease-seconds", type=_number(0, open_end=True), default=None)
-    own.add_argument("--mean-answer-tokens", type=_whole(0), default=None)
-    host = environment.get("VLLM_NIXL_SIDE_CHANNEL_HOST", "localhost")
-    port = environment.get("VLLM_NIXL_SIDE_CHANNEL_PORT", str(_SIDE_CHANNEL_PORT))
-    own.add_argument("--side-channel-host", default=host)
-    own.add_argument("--side-channel-port", type=_whole(0, 65535), default=port)
+    own.add_argument("--speed", type=number(0, open_end=True), default=1.0)
+    own.add_argument("--start-up-seconds", type=number(0), default=0.0)
+    own.add_argument("--shutdown-timeout", type=number(0), default=0.0)  # vLLM has it, too
+    own.add_argument("--mean-answer-tokens", type=whole(0), default=None)
     return p
+
+
+def _add_protocol(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--protocol", choices=[p.value for p in Protocol], default=Protocol.VLLM.value)
+
+
+def _vllm_parser(environment: Mapping[str, str]) -> _Parser:
+    p = _common()
+    p.add_argument("--port", type=whole(0, 65535), default=8000)
+    p.add_argument("--model", default="emulated")
+    p.add_argument("--max-model-len", type=whole(2))
+    p.add_argument("--max-num-seqs", dest="max_sequences", type=whole(1))
+    p.add_argument("--max-num-batched-tokens", dest="max_batched_tokens", type=whole(1))
+    p.add_argument("--block-size", type=whole(1), default=16)
+    p.add_argument("--scheduling-policy", choices=("fcfs", "priority"), default="fcfs")
+    p.add_argument(
+        "--enable-prompt-tokens-details",
+        dest="prompt_tokens_details",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+    )
+    p.add_argument("--kv-transfer-config", default=None)
+    p.add_argument("--kv-tokens", type=whole(1), default=None, help="of the emulator")
+    p.add_argument("--kv-lease-seconds", type=number(0, open_end=True), default=None, help="of the emulator")
+    host = environment.get("VLLM_NIXL_SIDE_CHANNEL_HOST", "localhost")
+    port = environment.get("VLLM_NIXL_SIDE_CHANNEL_PORT", str(SIDE_CHANNEL_PORT))
+    p.add_argument("--side-channel-host", default=host, help="of the emulator")
+    p.add_argument("--side-channel-port", type=whole(0, 65535), default=port, help="of the emulator")
+    return p
+
+
+def _sglang_parser() -> _Parser:
+    p = _common()
+    p.add_argument("--port", type=whole(0, 65535), default=30000)
+    p.add_argument("--model-path", "--model", dest="model", default="emulated")
+    p.add_argument("--context-length", dest="max_model_len", type=whole(2))
+    p.add_argument("--max-running-requests", dest="max_sequences", type=whole(1))
+    p.add_argument("--chunked-prefill-size", dest="max_batched_tokens", type=whole(1))
+    p.add_argument("--max-total-tokens", "--kv-tokens", dest="kv_tokens", type=whole(1), default=None)
+    p.add_argument("--page-size", dest="block_size", type=whole(1), default=16)
+    p.add_argument("--enable-cache-report", dest="prompt_tokens_details", action="store_true")
+    p.add_argument("--enable-metrics", action="store_true")  # the emulated one always has them
+    p.add_argument("--disaggregation-mode", choices=("null", *Mode), default="null")
+    p.add_argument("--disaggregation-bootstrap-port", type=whole(0, 65535), default=BOOTSTRAP_PORT)
+    p.add_argument("--disaggregation-decode-enable-radix-cache", dest="decode_cache", action="store_true")
+    p.add_argument("--enable-pd-role-switch", dest="may_switch", action="store_true")
+    p.set_defaults(scheduling_policy="fcfs")
+    return p
+
+
+def _sglang_settings(given: argparse.Namespace, environment: Mapping[str, str]) -> SglangSettings:
+    """Patience and header overrides are variables of the real one's environment, too."""
+    prefix = "SGLANG_DISAGGREGATION_"
+    times = {name: environment.get(f"{prefix}{name.upper()}_TIMEOUT") for name in ("bootstrap", "waiting")}
+    try:
+        patience = Patience(**{name: float(text) for name, text in times.items() if text is not None})
+    except ValueError as error:
+        raise BadOption(f"{prefix}BOOTSTRAP_TIMEOUT, {prefix}WAITING_TIMEOUT: {error}") from error
+    mode = given.disaggregation_mode
+    return SglangSettings(
+        mode=None if mode == "null" else Mode(mode),
+        patience=patience,
+        decode_cache=given.decode_cache,
+        bootstrap_port=given.disaggregation_bootstrap_port,
+        may_switch=given.may_switch,
+        header_overrides=environment.get("SGLANG_ENABLE_REQUEST_HEADER_OVERRIDES", "").lower() in _ON,
+    )
 
 
 def _normal(arguments: Sequence[str]) -> list[str]:
@@ -121,34 +165,6 @@ def _normal(arguments: Sequence[str]) -> list[str]:
 def _dashed(word: str) -> str:
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Whole numbers, with vLLM's suffixes: 32k is 32000, 32K is 32768."""
-    bound = f"at least {least}" if most is None else f"in {least}..{most}"
-
-    def convert(text: str) -> int:
-        match = re.fullmatch(r"(-?\d+)([kmKM]?)", text)
-        number = int(match[1]) * _MULTIPLES[match[2]] if match else None
-        if number is None or number < least or (most is not None and number > most):
-            raise argparse.ArgumentTypeError(f"must be a whole number {bound}, got {text}")
-        return number
-
-    return convert
-
-
-def _number(least: float, *, open_end: bool = False) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if not (number > least if open_end else number >= least):
-            bound = f"above {least}" if open_end else f"at least {least}"
-            raise argparse.ArgumentTypeError(f"must be a number {bound}, got {text}")
-        return number
-
-    return convert
 
 
 def _profile(name: str | None, path: str | None) -> Profile:
@@ -174,8 +190,8 @@ def _limits(profile: Profile, given: argparse.Namespace) -> Limits:
         profile = replace(profile, kv_capacity=given.kv_tokens)
     limits = Limits.of(profile, block_size=given.block_size)
     overrides = {
-        "max_batched_tokens": given.max_num_batched_tokens,
-        "max_sequences": given.max_num_seqs,
+        "max_batched_tokens": given.max_batched_tokens,
+        "max_sequences": given.max_sequences,
         "max_model_len": given.max_model_len,
         "answer_length": given.mean_answer_tokens,
     }
@@ -188,48 +204,3 @@ def _limits(profile: Profile, given: argparse.Namespace) -> Limits:
         )
     except ValueError as error:
         raise BadOption(f"--max-model-len: {error}") from error
-
-
-def _transfer(text: str | None, lease: Seconds | None) -> TransferConfig | None:
-    """The connector's JSON, read as vLLM reads it; None if there is no connector."""
-    if text is None:
-        return None
-    option = "--kv-transfer-config"
-    try:
-        raw = json.loads(text)
-    except ValueError as error:
-        raise BadOption(f"{option} must be JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise BadOption(f"{option} must be a JSON object, got {text}")
-    _one_of(raw, "kv_connector", ("NixlConnector",))
-    _one_of(raw, "kv_role", _ROLES)
-    policy = raw.get("kv_load_failure_policy", OnFailure.FAIL)
-    _one_of({"kv_load_failure_policy": policy}, "kv_load_failure_policy", tuple(OnFailure))
-    extra = raw.get("kv_connector_extra_config", {})
-    if not isinstance(extra, dict):
-        raise BadOption(f"{option}: kv_connector_extra_config must be an object, got {extra!r}")
-    try:
-        return TransferConfig(
-            bidirectional=_typed(extra, "bidirectional_kv_xfer", bool, False),
-            recompute_threshold=_typed(extra, "kv_recompute_threshold", int, 64),
-            decoder_blocks_ttl=_typed(extra, "decoder_kv_blocks_ttl", float, 480.0),
-            lease=lease or _typed(extra, "kv_lease_duration", float, 30.0),
-            on_failure=OnFailure(policy),
-        )
-    except ValueError as error:
-        raise BadOption(f"{option}: {error}") from error
-
-
-def _one_of(raw: Mapping[str, Any], name: str, values: tuple[str, ...]) -> None:
-    if raw.get(name) not in values:
-        allowed = ", ".join(values)
-        raise BadOption(f"--kv-transfer-config: {name} must be one of {allowed}, got {raw.get(name)}")
-
-
-def _typed(raw: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:
-    figure = raw.get(name, default)
-    if kind is float and isinstance(figure, int) and not isinstance(figure, bool):
-        return float(figure)
-    if not isinstance(figure, kind) or (kind is int and isinstance(figure, bool)):
-        raise ValueError(f"{name} must be of type {kind.__name__}, got {figure!r}")
-    return figure

@@ -26,22 +26,48 @@ class Finish(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """Where the two legs of a round meet: a number at the prefill engine's bootstrap server.
+
+    A decode leg ``fetches`` KV there, a prefill leg leaves it.
+    """
+
+    host: str
+    port: int
+    number: int
+    fetches: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What the engine is asked for. ``stops`` is whether the model may end its answer itself."""
+    """What the engine is asked for. ``stops`` is whether the model may end its answer itself.
+
+    ``stop`` are texts that end it. ``params`` and ``room`` say where KV comes from or goes to: the one is
+    vLLM's way, the other SGLang's.
+    """
 
     id: str
     prompt: tuple[Token, ...]
     max_tokens: int
     min_tokens: int = 0
     stops: bool = False
+    stop: tuple[str, ...] = ()
     priority: int = 0
     params: TransferParams | None = None
+    room: Room | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:
             raise ValueError("prompt must have at least 1 token, got 0")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+
+    @property
+    def loads_kv(self) -> bool:
+        """Whether all of its KV comes from another engine."""
+        if self.room is not None:
+            return self.room.fetches
+        return self.params is not None and self.params.remote_prefill
 
 
 @dataclass(slots=True)
@@ -57,6 +83,8 @@ class Timeline:
 @dataclass(slots=True, eq=False)
 class Sequence:
     """``computed`` tokens have KV in ``blocks``; ``tokens`` are prompt and answer.
+
+    ``told_cached`` are the prefix hits of the prefill leg, as far as it told them with its KV.
 
     ``_seen`` is the context after the last full block. ``_tail`` mirrors the content of the block that
     is being filled, ``_tail_seen`` the context that this content claims to continue; it differs from
@@ -75,6 +103,7 @@ class Sequence:
     connected: bool = False
     local_cached: int = 0
     external_cached: int = 0
+    told_cached: int | None = None
     preemptions: int = 0
     _seen: Context = NOTHING_SEEN
     _tail: list[Token] = field(default_factory=list)
@@ -100,9 +129,11 @@ class Sequence:
     @property
     def cached(self) -> int:
         """Prefix hits as reported to the client: a decode leg repeats those of its prefill leg."""
-        params = self.request.params
-        if params is not None and params.remote_prefill and params.prefill_cached is not None:
-            return min(max(0, params.prefill_cached), len(self.request.prompt))
+        params, told = self.request.params, self.told_cached
+        if params is not None and params.remote_prefill:
+            told = params.prefill_cached
+        if told is not None:
+            return min(max(0, told), len(self.request.prompt))
         return self.local_cached + self.external_cached
 
     def reusable(self, cache: BlockCache) -> list[BlockId]:
@@ -122,6 +153,15 @@ class Sequence:
             held = content.tokens[:rest]
             self._tail = [*held, *([0] * (rest - len(held)))]
             self._tail_seen = content.seen
+
+    def receive(self, cache: BlockCache, contents: tuple[Content, ...], tokens: int) -> None:
+        """KV of ``tokens`` beyond the local hits is here; the last prompt token is computed again."""
+        first = self.local_cached // self.block_size
+        # Fewer contents than blocks leave memory as it was: wrong KV, as on a real engine.
+        for block, content in zip(self.blocks[first:], contents, strict=False):
+            cache.write(block, content)
+        self.adopt(cache, min(self.local_cached + tokens, len(self.tokens) - 1))
+        self.seal(cache)
 
     def seal(self, cache: BlockCache) -> None:
         """Make the full blocks findable under the tokens that they are meant to hold."""

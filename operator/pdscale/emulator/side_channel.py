@@ -1,25 +1,21 @@
 """How emulated engines reach each other: the stand-in for NIXL's side channel and its transfers.
 
 One TCP connection per peer, kept by the peer's engine id: once two engines have met, the address in
-a request no longer matters. Frames are a length of four bytes and JSON. ``read`` and ``hello`` are
-answered; ``done`` and ``alive`` are not. The bytes of the KV itself never travel: a block is told by
-the tokens in it, and the time that its bytes would take is the engines' to keep.
+a request no longer matters. ``read`` and ``hello`` are answered; ``done`` and ``alive`` are not. The bytes
+of the KV itself never travel: a block is told by the tokens in it, and the time that its bytes would take is
+the engines' to keep.
 """
 
 import asyncio
-import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-import orjson
-
 from pdscale.emulator.blocks import Content
-from pdscale.emulator.connector import Pull
+from pdscale.emulator.errands import Pull
+from pdscale.emulator.frames import receive_frame, send_frame
 from pdscale.emulator.transfer import Remote
 from pdscale.model.units import Seconds
 
-_LENGTH: Final = struct.Struct(">I")
-_LARGEST: Final = 256 * 2**20
 _RETRY: Final = 0.05
 
 
@@ -61,9 +57,9 @@ class SideChannel:
         self._open.add(writer)
         try:
             while True:
-                answer = self._answer(await _receive(reader))
+                answer = self._answer(await receive_frame(reader))
                 if answer is not None:
-                    _send(writer, answer)
+                    send_frame(writer, answer)
                     await writer.drain()
         except (OSError, EOFError, ValueError, asyncio.CancelledError):
             pass  # the peer left, talks nonsense, or we are shutting down: all the same to us
@@ -167,18 +163,6 @@ class _Peer:
         async with self._turn:
             if self.reader.at_eof():
                 raise EOFError("connection closed")
-            _send(self.writer, message)
+            send_frame(self.writer, message)
             await self.writer.drain()
-            return await _receive(self.reader) if answered else None
-
-
-def _send(writer: asyncio.StreamWriter, message: object) -> None:
-    body = orjson.dumps(message)
-    writer.write(_LENGTH.pack(len(body)) + body)
-
-
-async def _receive(reader: asyncio.StreamReader) -> Any:
-    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    if length > _LARGEST:
-        raise ValueError(f"side channel message must be at most {_LARGEST} bytes, got {length}")
-    return orjson.loads(await reader.readexactly(length))
+            return await receive_frame(self.reader) if answered else None

@@ -92,3 +92,10 @@ class EngineStats:
         self.request_max_tokens = Histogram(lengths(longest))
         self.request_computed_tokens = Histogram(lengths(longest))
         self.request_preemptions = Histogram((0.0, 1.0, 2.0, 5.0, 10.0))
+
+    def transferred(self, seconds: float, *, size: float, blocks: int) -> None:
+        """KV came in from another engine. Posting it takes no time here."""
+        self.transfer_time.observe(seconds)
+        self.posting_time.observe(0.0)
+        self.transfer_bytes.observe(size)
+        self.transfer_descriptors.observe(blocks)

@@ -55,6 +55,11 @@ def spell(token: Token) -> str:
     return _SPELLING.get(token, "")
 
 
+def words(tokens: Iterable[Token]) -> str:
+    """The text of generated tokens."""
+    return " ".join(filter(None, map(spell, tokens)))
+
+
 def follow(seen: Context, tokens: Sequence[Token]) -> Context:
     """What is seen after ``tokens``, given what was seen before them."""
     packed = struct.pack(f"<Q{len(tokens)}I", seen, *tokens)

@@ -1,39 +1,30 @@
-"""What the two legs of a split request look like on the wire, per engine. Pure functions of parsed JSON.
+"""What the two legs of a split request look like on the wire, whichever engine it is.
 
-vLLM with the NIXL connector in pull mode (0.33), ``bidirectional_kv_xfer`` on both sides:
-
-    prefill leg   one token, not streamed; blank parameters, or the session's own with the flags set, so that
-                  the prefill engine reads the history from the decode engine
-    decode leg    the client's body plus the parameters that the prefill leg answered with
-    local round   the client's body plus two flags, so that the decode engine hands out parameters for the
-                  next round; plain where the connector cannot do that
-
-Parameters are opaque but for their two flags: both false pins blocks, ``do_remote_prefill`` without
-block ids kills the engine, and a second use may read freed blocks. So clients' own are removed, and
-what is built here never has either form. The emulated engine speaks the same.
+Engines differ in more than fields. With vLLM one leg follows the other and the decode engine can do without
+a prefill leg; with SGLang both start at once and neither can do without the other. ``both_at_once`` and
+``local_possible`` say so, and the exchange of a round is chosen by them (``placement.exchange``,
+``placement.exchange_at_once``).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import random
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 from pdscale.engines.errors import UnsupportedEngine
+from pdscale.engines.sglang import SGLang
+from pdscale.engines.vllm import VLLM, Body, Params, usable_for_decode, usable_for_prefill
 
-Body = dict[str, Any]
-Params = Mapping[str, Any]
-
-_BLANK: Final[Params] = {
-    "do_remote_decode": True,
-    "do_remote_prefill": False,
-    "remote_engine_id": None,
-    "remote_block_ids": None,
-    "remote_host": None,
-    "remote_port": None,
-}
-_FLAGS: Final[Params] = {"do_remote_decode": True, "do_remote_prefill": False}
-_NOT_IN_PREFILL: Final = ("stream_options", "min_tokens", "min_completion_tokens")
-_SPLIT_PATHS: Final = ("/v1/chat/completions", "/v1/completions")
+__all__ = [
+    "VLLM",
+    "Body",
+    "Dialect",
+    "EngineType",
+    "Params",
+    "SGLang",
+    "dialect_of",
+    "usable_for_decode",
+    "usable_for_prefill",
+]
 
 
 class EngineType(StrEnum):
@@ -43,76 +34,43 @@ class EngineType(StrEnum):
 
 
 class Dialect(Protocol):
-    def splittable(self, path: str, body: Body) -> bool:
-        """Whether the request may be cut into a prefill and a decode leg."""
+    """Bodies of legs; ``..._fields`` are what a leg adds to the client's body, spliced into its bytes."""
 
-    def prefill_leg(self, body: Body, history: Params | None) -> Body: ...
+    @property
+    def both_at_once(self) -> bool:
+        """Both legs start together and find each other by ``meeting``'s parameters; no answer joins them."""
 
-    def decode_leg(self, body: Body, params: Params) -> Body: ...
-
-    def local_round(self, body: Body) -> Body: ...
+    @property
+    def local_possible(self) -> bool:
+        """Whether a decode replica can serve a round alone."""
 
     @property
     def history_moves(self) -> bool:
         """Whether a prefill replica can read a session's KV from the decode replica."""
 
-
-@dataclass(frozen=True, slots=True)
-class VLLM:
-    """NIXL pull; ``bidirectional`` when both sides run with ``bidirectional_kv_xfer``."""
-
-    bidirectional: bool = True
-
-    @property
-    def history_moves(self) -> bool:
-        return self.bidirectional
-
     def splittable(self, path: str, body: Body) -> bool:
-        """One prompt, one answer, and nothing that only a full forward pass over the prompt gives."""
-        if path not in _SPLIT_PATHS or any(body.get(k) for k in ("echo", "prompt_logprobs")):
-            return False
-        if any(_count(body.get(k)) > 1 for k in ("n", "best_of")) or body.get("use_beam_search"):
-            return False
-        prompt = body.get("prompt")
-        return not isinstance(prompt, list) or all(isinstance(token, int) for token in prompt)
+        """Whether the request may be cut into a prefill and a decode leg."""
 
-    def prefill_leg(self, body: Body, history: Params | None) -> Body:
-        leg = {k: v for k, v in body.items() if k not in _NOT_IN_PREFILL}
-        leg |= {"stream": False, "max_tokens": 1}
-        if "max_completion_tokens" in body:
-            leg["max_completion_tokens"] = 1
-        leg["kv_transfer_params"] = {**(_BLANK if history is None else history), **_FLAGS}
-        return leg
+    def meeting(self, prefill_host: str, rng: random.Random) -> Params | None:
+        """Fresh parameters for both legs of one attempt; ``None`` where legs run one after the other."""
 
-    def decode_leg(self, body: Body, params: Params) -> Body:
-        return {**body, "kv_transfer_params": dict(params)}
+    def prefill_leg(self, body: Body, params: Params | None) -> Body:
+        """``params``: the meeting's, or the session's history where legs run one after the other."""
 
-    def local_round(self, body: Body) -> Body:
-        return {**body, "kv_transfer_params": dict(_FLAGS)} if self.bidirectional else body
+    def decode_fields(self, params: Params) -> Params: ...
 
+    def decode_leg(self, body: Body, params: Params) -> Body: ...
 
-def usable_for_decode(params: object) -> bool:
-    """Whether a prefill leg's answer can be sent on: block ids missing would kill the decode engine."""
-    return (
-        isinstance(params, dict)
-        and params.get("do_remote_prefill") is True
-        and params.get("remote_block_ids") is not None
-    )
+    def local_fields(self) -> Params: ...
 
-
-def usable_for_prefill(params: object) -> bool:
-    """Whether what a decode engine handed out names blocks that a prefill engine can read."""
-    return isinstance(params, dict) and bool(params.get("remote_block_ids"))
+    def local_round(self, body: Body) -> Body: ...
 
 
 def dialect_of(engine: EngineType, *, bidirectional: bool) -> Dialect:
+    """An emulated engine that speaks SGLang's protocol has the type SGLang; ``Emulated`` speaks vLLM's."""
     if engine is EngineType.SGLANG:
         raise UnsupportedEngine(
             "engine.type SGLang is not supported by the router yet: its two legs start at once and meet by "
             "bootstrap fields; supported are vLLM and Emulated"
         )
     return VLLM(bidirectional)
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 1

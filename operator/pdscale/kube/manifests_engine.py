@@ -63,6 +63,8 @@ def _sglang(spec: Spec, gpus: int) -> list[str]:
         *("--disaggregation-bootstrap-port", str(_BOOTSTRAP_PORT)),
         "--enable-pd-role-switch",
         "--enable-metrics",
+        # Says how much of a prompt was cached, as above.
+        "--enable-cache-report",
     ]
 
 

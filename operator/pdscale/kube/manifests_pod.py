@@ -131,15 +131,20 @@ class Pods:
             "--admin-port": str(ADMIN_PORT),
             "--engine-type": spec.engine.type,
             "--placement": router.placement,
+            "--queue-order": router.queue_order,
+            "--admit": str(router.admit),
             "--ttft": spec.slo.ttft,
             "--tpot": spec.slo.tpot,
             "--drain-timeout": router.drain_timeout,
         }
+        if router.threshold_tokens is not None:
+            arguments["--threshold-tokens"] = str(router.threshold_tokens)
         container: Part = {
             "name": "router",
             "image": self._router_image(),
             "command": ["python", "-m", "pdscale.router"],
             "args": [word for pair in arguments.items() for word in pair]
+            + (["--reject-late"] if router.reject_late else [])
             + profile_arguments(spec.profile)
             + further,
             "env": pod_env(),

@@ -17,6 +17,7 @@ neither queue nor transfer, so long histories travel whenever a prefill replica 
 """
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pdscale.model.cluster import ClusterView, Endpoint
@@ -24,7 +25,7 @@ from pdscale.model.pools import Role
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
-from pdscale.placement.candidates import taking_work
+from pdscale.placement.candidates import quietest_prefill, taking_work
 from pdscale.placement.policy import Placement, PlacementReason, Round, local, remote
 
 
@@ -54,14 +55,14 @@ class AMPD:
         found = taking_work(view, Role.PREFILL, without=(decode.name,))
         if not found:
             return local(decode, PlacementReason.NO_PREFILL_REPLICA)
-        scan = rng.sample(found, len(found))
-        for prefill in scan:
+        for prefill in _at_random(found, rng):
             if _slack(prefill.load.ttft, self.alpha * self.slo.ttft):
                 return remote(prefill, PlacementReason.PREFILL_SLACK)
         if _slack(decode.load.itl, self.beta * self.slo.tpot):
             return local(decode, PlacementReason.DECODE_SLACK)
-        best = min(scan, key=lambda p: self.remote_seconds(request, p))
-        if self.remote_seconds(request, best) < self.local_seconds(request, decode):
+        # Replicas are alike, so the shortest queue is the cheapest one.
+        best, _ = quietest_prefill(view, without=decode.name, rng=rng)
+        if best is not None and self.remote_seconds(request, best) < self.local_seconds(request, decode):
             return remote(best, PlacementReason.CHEAPER_REMOTE)
         return local(decode, PlacementReason.CHEAPER_LOCAL)
 
@@ -84,3 +85,12 @@ class AMPD:
 
 def _slack(mean: Seconds | None, limit: Seconds) -> bool:
     return mean is None or mean <= limit
+
+
+def _at_random(found: Sequence[Endpoint], rng: random.Random) -> Iterator[Endpoint]:
+    """A random order, drawn only as far as it is looked at: mostly the first one has slack."""
+    left = list(found)
+    while left:
+        at = int(rng.random() * len(left))
+        left[at], left[-1] = left[-1], left[at]
+        yield left.pop()

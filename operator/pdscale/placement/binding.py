@@ -3,7 +3,11 @@
 A session stays where its KV is for as long as that replica takes work; a draining or vanished one
 loses its sessions to others at their next round, where the history is computed again. The first
 choice among replicas with KV to spare is the one with the fewest requests at work, then the least KV
-in use, then the fewest sessions, then by name.
+in use, then the fewest sessions, then by a rendezvous hash, so that front routers that see the same
+figures choose alike and none is everybody's favourite.
+
+What other front routers have bound is learned from the decode replicas' own logs (``session_log``);
+of two that disagree, the later round is right, since its KV is the longer one.
 
 AMPD binds by memory alone. That goes wrong as soon as pools are elastic: KV in use counts what
 ended rounds left pinned, so a new replica looks empty for minutes and gets every session, until its
@@ -11,8 +15,9 @@ decode steps are far too slow. Requests at work are what makes a step slow. Thos
 has open are known at once; what the engine reports is up to a second old and counts other routers'.
 """
 
+import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -62,7 +67,17 @@ class Bindings:
                 return self._remember(session, endpoint, now)
         if not found:
             return Busy(BusyReason.NO_DECODE_REPLICA)
-        return self._remember(session, min(found, key=self._rank), now)
+        return self._remember(session, min(found, key=lambda e: self._rank(e, session)), now)
+
+    def learn(self, endpoint: str, ago: Mapping[str, Seconds], *, now: Seconds) -> None:
+        """``endpoint`` served these sessions that long ago, says its own log (the latest first)."""
+        for session, since in reversed(list(ago.items())):
+            at = now - since
+            known = self._bound.get(session)
+            if now - at > self.idle or (known is not None and known.at >= at):
+                continue
+            self.forget(session)
+            self._put(session, Bound(endpoint, at))
 
     def began(self, endpoint: str) -> None:
         """A request was sent there."""
@@ -87,22 +102,26 @@ class Bindings:
     def __len__(self) -> int:
         return len(self._bound)
 
-    def _rank(self, endpoint: Endpoint) -> tuple[bool, int, int, int, str]:
+    def _rank(self, endpoint: Endpoint, session: str) -> tuple[bool, int, int, int, int, str]:
         load = endpoint.load
         return (
             load.kv_usage >= _KV_FULL,
             max(self._open[endpoint.name], load.running + load.waiting),
             int(load.kv_usage / _KV_STEP),
             self._count[endpoint.name],
+            zlib.crc32(f"{endpoint.name} {session}".encode("utf-8", "surrogatepass")),
             endpoint.name,
         )
 
     def _remember(self, session: str, endpoint: Endpoint, now: Seconds) -> Endpoint:
-        self._bound[session] = Bound(endpoint.name, now)
-        self._count[endpoint.name] += 1
+        self._put(session, Bound(endpoint.name, now))
+        return endpoint
+
+    def _put(self, session: str, bound: Bound) -> None:
+        self._bound[session] = bound
+        self._count[bound.endpoint] += 1
         if len(self._bound) > self.capacity:
             self.forget(next(iter(self._bound)))
-        return endpoint
 
     def _expire(self, now: Seconds) -> None:
         """The table is in order of use, so the idle ones are at its head."""

@@ -9,13 +9,14 @@ the KV is the likely culprit, and the parameters are spent in any case. Everythi
 before the first byte fails the round; after it, the stream is cut.
 
 The router performs the commands and feeds back what happened; the simulator does the same in
-virtual time. ``params`` are the engine's transfer parameters and opaque here.
+virtual time. ``params`` are the engine's transfer parameters and opaque here. Engines whose legs start
+at once have an exchange of their own (``exchange_at_once``) that speaks the same words.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pdscale.placement.policy import PlacementReason
 
@@ -34,7 +35,12 @@ class Failure(StrEnum):
     CUT = "Cut"  # ended after the first byte without being complete
 
 
-_STATUS = {
+class Leg(StrEnum):
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+STATUS: Final[Mapping[Failure, int]] = {
     Failure.UNREACHABLE: 502,
     Failure.TIMED_OUT: 504,
     Failure.OVERLOADED: 503,
@@ -116,10 +122,11 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Answer with the engine's own error if it gave one, else with ``status``."""
+    """Answer with the own error of the engine of ``leg`` if it gave one, else with ``status``."""
 
     status: int
     failure: Failure
+    leg: Leg = Leg.DECODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +170,7 @@ class Exchange:
             case State.DECODING, DecodeFailed(kind):
                 if self._has_params and kind not in (Failure.REJECTED, Failure.OVERLOADED):
                     return self._fall_back(PlacementReason.TRANSFER_FAILED)
-                return self._end(Fail(_STATUS[kind], kind))
+                return self._end(Fail(STATUS[kind], kind))
             case State.STREAMING, DecodeFailed(kind):
                 return self._end(Cut(kind))
             case State.STREAMING, DecodeEnded(params):

@@ -23,13 +23,27 @@ class Kind(StrEnum):
 class PlacementReason(StrEnum):
     """Why a round's prefill ran where it did. They end up as a metric label."""
 
+    # By slack: AMPD's gates, and CostBased when both sides are in time.
     PREFILL_SLACK = "PrefillSlack"
     DECODE_SLACK = "DecodeSlack"
+    # Nobody has slack (AMPD), or nobody is in time (CostBased).
     CHEAPER_LOCAL = "CheaperLocal"
     CHEAPER_REMOTE = "CheaperRemote"
+    # CostBased, when one side only will do.
+    DEADLINE_LOCAL = "DeadlineLocal"
+    DEADLINE_REMOTE = "DeadlineRemote"
+    DEFLECTED = "Deflected"  # a first round that the prefill replicas would answer too late
+    NO_SLACK = "NoSlack"  # the decode replica's streams could not bear it
+    # By a fixed rule.
     POLICY_ALWAYS_LOCAL = "PolicyAlwaysLocal"
     POLICY_ALWAYS_REMOTE = "PolicyAlwaysRemote"
+    THRESHOLD = "Threshold"
+    FIRST_ROUND = "FirstRound"
+    PINNED = "Pinned"
+    TABLE = "Table"
+    # Whatever the policy.
     NO_PREFILL_REPLICA = "NoPrefillReplica"
+    ENGINE_ALWAYS_REMOTE = "EngineAlwaysRemote"  # the engine's decode replicas cannot prefill
     NOT_SPLITTABLE = "NotSplittable"  # the request cannot be cut into a prefill and a decode leg
     PREFILL_FAILED = "PrefillFailed"
     TRANSFER_FAILED = "TransferFailed"
@@ -39,8 +53,11 @@ class BusyReason(StrEnum):
     """Why a request is refused. None of them is a fault of the request."""
 
     NO_DECODE_REPLICA = "NoDecodeReplica"
+    NO_PREFILL_REPLICA = "NoPrefillReplica"  # where decode replicas cannot prefill
     DRAINING = "Draining"
     WRONG_ROLE = "WrongRole"
+    QUEUE_FULL = "QueueFull"
+    TOO_LATE = "TooLate"  # it would miss its deadline; answered at once instead of in vain
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +74,17 @@ class Round:
 
     ``history`` tokens of KV lie on the decode replica, ``increment`` tokens are new. When the history cannot
     be read by another replica (``history_moves`` is false), a remote prefill computes it again.
+    ``waited`` is how long ago the request arrived.
     """
 
     session: str
     history: Tokens
     increment: Tokens
     history_moves: bool = True
+    waited: Seconds = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("history", "increment"):
+        for name in ("history", "increment", "waited"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"round.{name} must be at least 0, got {getattr(self, name)}")
 
@@ -79,19 +98,24 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the prefill runs: ``endpoint`` is the prefill replica, or the decode replica if local."""
+    """Where the prefill runs: ``endpoint`` is the prefill replica, or the decode replica if local.
+
+    ``predicted`` is the time to the first token by the profile alone, from a policy that predicts one:
+    what ``Correction.observe`` wants to hear beside the time that it took.
+    """
 
     kind: Kind
     endpoint: Endpoint
     reason: PlacementReason
+    predicted: Seconds | None = None
 
 
-def local(decode: Endpoint, reason: PlacementReason) -> Placement:
-    return Placement(Kind.LOCAL, decode, reason)
+def local(decode: Endpoint, reason: PlacementReason, predicted: Seconds | None = None) -> Placement:
+    return Placement(Kind.LOCAL, decode, reason, predicted)
 
 
-def remote(prefill: Endpoint, reason: PlacementReason) -> Placement:
-    return Placement(Kind.REMOTE, prefill, reason)
+def remote(prefill: Endpoint, reason: PlacementReason, predicted: Seconds | None = None) -> Placement:
+    return Placement(Kind.REMOTE, prefill, reason, predicted)
 
 
 class PlacementPolicy(Protocol):

@@ -14,8 +14,6 @@ from pdscale.engines.dialects import dialect_of
 from pdscale.engines.ledger import Ledger
 from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
-from pdscale.placement.ampd import AMPD
-from pdscale.placement.baselines import AlwaysLocal, AlwaysRemote
 from pdscale.placement.binding import Bindings
 from pdscale.placement.candidates import taking_work
 from pdscale.placement.lengths import Lengths
@@ -26,9 +24,10 @@ from pdscale.router.legs import Legs, new_client
 from pdscale.router.loads import LoadPoller
 from pdscale.router.meters import Meters, Place
 from pdscale.router.own import OwnEngine
+from pdscale.router.policies import placement_policy
 from pdscale.router.proxy import Tools
 from pdscale.router.roster import Roster
-from pdscale.router.settings import PolicyName, Settings, parse_settings
+from pdscale.router.settings import Settings, parse_settings
 from pdscale.router.sidecar import Decider, Gate
 from pdscale.router.surface import Surface, Traffic, admin_app
 
@@ -165,13 +164,13 @@ class Router:
 
 
 def policy_of(settings: Settings) -> PlacementPolicy:
-    if settings.placement is PolicyName.ALWAYS_LOCAL:
-        return AlwaysLocal()
-    if settings.placement is PolicyName.ALWAYS_REMOTE:
-        return AlwaysRemote()
-    if settings.profile is None:
-        raise ValueError("placement AMPD needs a profile")
-    return AMPD(settings.profile, settings.slo)
+    return placement_policy(
+        settings.placement,
+        slo=settings.slo,
+        profile=settings.profile,
+        threshold_tokens=settings.threshold_tokens,
+        table=settings.placement_table,
+    )
 
 
 async def serve(settings: Settings) -> None:

@@ -1,0 +1,41 @@
+"""What a prefill costs on an engine that decodes at the same time, in closed form.
+
+The engine takes as many prompt tokens into each iteration as its budget leaves beside the running streams,
+one token each. An iteration is affine in its token pairs, so the full ones add up to their number times the
+one in the middle; only the last is shorter.
+"""
+
+from dataclasses import dataclass
+
+from pdscale.model.units import Seconds, Tokens
+from pdscale.perf.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """``seconds`` from the first iteration to the last; ``stall``, what the streams lose in them."""
+
+    seconds: Seconds
+    stall: Seconds
+
+
+def prefill_among_streams(
+    profile: Profile, new: Tokens, history: Tokens, *, streams: int, context: Tokens
+) -> Passes:
+    """``context`` is the sum of the streams' contexts.
+
+    8B on an H100, 32 streams of 2 k, 8000 new after 4000: one pass of 221 ms instead of a step of 10 ms.
+    """
+    new = max(1.0, new)  # a prompt that is cached to the last token still needs one for the first logits
+    chunk = max(1.0, float(profile.max_batched_tokens - streams))
+    full, rest = divmod(new, chunk)
+    seconds, passes = 0.0, full
+    if full:
+        middle = history + (full - 1) / 2 * chunk
+        seconds += full * profile.iteration_seconds([(chunk, middle)], batch=streams, context=context)
+    if rest:
+        passes += 1
+        before = history + full * chunk
+        seconds += profile.iteration_seconds([(rest, before)], batch=streams, context=context)
+    stall = seconds - passes * profile.step_seconds(streams, context)
+    return Passes(seconds, max(0.0, stall))
