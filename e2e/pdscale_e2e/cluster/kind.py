@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,6 +70,7 @@ class KindCluster:
         self._engine = _engine(environ)
         self._node_image = environ.get("KIND_NODE_IMAGE")
         self._keep = environ.get("KEEP") == "1"
+        self._made = False
         self._folder = Path(tempfile.mkdtemp(prefix="pdscale-kind-"))
         kept = environ.get("PDSCALE_E2E_LOGS")
         self.logs = Path(kept).resolve() if kept else self._folder / "logs"
@@ -143,22 +145,25 @@ class KindCluster:
                 self._fakes.end_agents()
         if self._node_containers is not None:
             self._node_containers.unroute()
-        if not self._keep:
+        if self._made and not self._keep:
             subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=False, capture_output=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self) -> None:
-        self._images = images.build(sorted({*_ON_WORKERS, *_ON_CONTROL_PLANE}), save=_ARCHIVES)
         there = NAME in run("kind", "get", "clusters").split()
         if there and not self._keep:
             raise ClusterUnavailable(
                 f"a kind cluster named {NAME} exists: set KEEP=1 to use it, or delete it with "
                 f"kind delete cluster --name {NAME}"
             )
-        if there:
-            run("kind", "export", "kubeconfig", "--name", NAME, "--kubeconfig", str(self.kubeconfig))
-        else:
-            self._create()
+        with ThreadPoolExecutor() as beside:
+            wanted = sorted({*_ON_WORKERS, *_ON_CONTROL_PLANE})
+            building = beside.submit(images.build, wanted, save=_ARCHIVES)
+            if there:
+                run("kind", "export", "kubeconfig", "--name", NAME, "--kubeconfig", str(self.kubeconfig))
+            else:
+                self._create()
+            self._images = building.result()
         self._access = kubeconfigs.read(self.kubeconfig)
         self._load(_ON_CONTROL_PLANE, [self._control_plane])
         self._load(_ON_WORKERS, self.workers)
@@ -167,6 +172,7 @@ class KindCluster:
         self._prepare_nodes()
 
     def _create(self) -> None:
+        self._made = True
         config = self._folder / "kind.json"
         config.write_text(json.dumps(_CONFIG))
         image = ("--image", self._node_image) if self._node_image else ()
