@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSIDE := $(BIN)/python -m pdscale_e2e.namespace
 BENCHES := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py))
+BENCHES_HERE := $(if $(filter kind,$(PDSCALE_E2E_CLUSTER)),$(BENCHES),$(filter-out kind,$(BENCHES)))
 TESTS ?= tests
 E2E ?= e2e
 E2E_KIND ?= e2e/product
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check fmt test e2e e2e-kind image demo crds bench clean cluster-binaries
+.PHONY: help setup check fmt test e2e e2e-kind image demo crds bench bench-kind bench-router clean cluster-binaries
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +49,8 @@ e2e-kind: setup ## the product's tests on kind: our images, Helm, mock GPUs from
 	@$(BIN)/python -m pdscale_e2e.binaries prometheus helm > /dev/null
 	PDSCALE_E2E_CLUSTER=kind $(BIN)/pytest --durations=15 $(E2E_KIND)
 
-image: setup ## container images by Docker or podman (IMAGES="router operator", PYTHON_BASE_IMAGE=)
-	@$(BIN)/python -m pdscale_e2e.images $(IMAGES)
+image: setup ## container images by Docker or podman (IMAGES="router operator", SAVE=FOLDER, PYTHON_BASE_IMAGE=)
+	@$(BIN)/python -m pdscale_e2e.images $(IMAGES) $(if $(SAVE),--save $(SAVE))
 
 demo: cluster-binaries ## a cluster, a trace, two pools that resize themselves, a report
 	$(INSIDE) $(BIN)/python -m pdscale_e2e.demo
@@ -57,10 +58,19 @@ demo: cluster-binaries ## a cluster, a trace, two pools that resize themselves, 
 crds: setup ## write the CRDs from the models
 	$(BIN)/python -m pdscale.api.crdgen --write
 
+# The namespace is the local cluster's; containers are reached from outside of it.
 bench-%: cluster-binaries
-	$(INSIDE) $(BIN)/python -m benchmarks.$*
+	PDSCALE_E2E_CLUSTER=$(filter-out kind,$(PDSCALE_E2E_CLUSTER)) $(INSIDE) $(BIN)/python -m benchmarks.$*
 
-bench: $(addprefix bench-,$(BENCHES)) ## all benchmarks, then docs/results.md
+bench-kind: setup
+	@$(BIN)/python -m pdscale_e2e.binaries prometheus helm > /dev/null
+	$(BIN)/python -m benchmarks.kind
+
+# Outside of the namespace: the peers' wheels come from the network once. BENCH_ARGS=--quick takes a minute.
+bench-router: setup
+	$(BIN)/python -m benchmarks.router $(BENCH_ARGS)
+
+bench: $(addprefix bench-,$(BENCHES_HERE)) ## all benchmarks, then docs/results.md; kind's with PDSCALE_E2E_CLUSTER=kind
 	$(BIN)/python -m benchmarks.results
 
 clean: ## what the other targets made here

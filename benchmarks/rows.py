@@ -72,3 +72,10 @@ def quantile(values: Sequence[float], share: float) -> float:
     """The value at ``share`` of the ordered list; the worst for 1.0."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def median_and_worst(metric: str, seconds: Sequence[float], config: str) -> list[Row]:
+    return [
+        Row(f"{metric}, median", quantile(seconds, 0.5), "s", config),
+        Row(f"{metric}, worst", max(seconds), "s", config),
+    ]

@@ -16,6 +16,7 @@ import pytest
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
+from pdscale_e2e import artefacts
 from pdscale_e2e.cluster import Capability, Cluster, ClusterUnavailable, Nodes, open_cluster
 from pdscale_e2e.nodes import spec as nodes
 from pdscale_e2e.waiting import eventually
@@ -123,7 +124,7 @@ def pytest_runtest_makereport(
         folder = item.config.rootpath / "build" / "e2e" / item.name
         try:
             _describe(found["api"], found["cluster"], found["namespace"], folder)
-            report.sections.append(("end-to-end", f"pods, events and logs are in {folder}"))
+            report.sections.append(("end-to-end", f"pods, events, logs and metrics are in {folder}"))
         except Exception as error:  # the test's own failure must not be lost
             report.sections.append(("end-to-end", f"nothing could be saved: {error!r}"))
     return report
@@ -134,6 +135,10 @@ def _describe(api: client.ApiClient, cluster: Cluster, namespace: str, folder: P
     core = client.CoreV1Api(api)
     pods = api.sanitize_for_serialization(core.list_namespaced_pod(namespace))
     (folder / "pods.json").write_text(json.dumps(pods, indent=1))
+    operators = api.sanitize_for_serialization(core.list_namespaced_pod("pdscale-system"))
+    concerned = [*pods["items"], *operators["items"]]
+    (folder / "pods.txt").write_text(artefacts.describe(concerned))
+    artefacts.save_metrics(concerned, folder)
     custom: Any = client.CustomObjectsApi(api)
     try:
         found = custom.list_namespaced_custom_object(

@@ -5,11 +5,11 @@ way from a metric to a scale contains scrape interval, rate window and operator 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from kubernetes.client.exceptions import ApiException
 
-from benchmarks.rows import Row, publish, quantile
+from benchmarks.rows import Row, median_and_worst, publish
 from pdscale_e2e.cluster import open_cluster
 from pdscale_e2e.dial import start, turn
 from pdscale_e2e.install import api_client, install
@@ -53,8 +53,8 @@ def _created(objects: Objects) -> list[Row]:
         objects.delete(name)
     config = f"{CREATED} objects, one after another"
     return [
-        *_rows("create -> both pool Deployments", children, config),
-        *_rows("create -> Ready, front router process started", ready, config),
+        *median_and_worst("create -> both pool Deployments", children, config),
+        *median_and_worst("create -> Ready, front router process started", ready, config),
     ]
 
 
@@ -71,7 +71,9 @@ def _resized(objects: Objects) -> list[Row]:
                 lambda: sum(objects.replicas("resized")) > 2, started, "the first scale after a rise of load"
             )
         )
-    return _rows("metric change -> scale written", grown, "load 0.5 -> 11/s; scrape, step and interval 1 s")
+    return median_and_worst(
+        "metric change -> scale written", grown, "load 0.5 -> 11/s; scrape, step and interval 1 s"
+    )
 
 
 def _calm(objects: Objects, address: str) -> None:
@@ -93,13 +95,6 @@ def _exists(objects: Objects, name: str) -> bool:
         return len(objects.replicas(name)) == 2
     except ApiException:
         return False
-
-
-def _rows(metric: str, seconds: Sequence[float], config: str) -> list[Row]:
-    return [
-        Row(f"{metric}, median", quantile(seconds, 0.5), "s", config),
-        Row(f"{metric}, worst", max(seconds), "s", config),
-    ]
 
 
 if __name__ == "__main__":

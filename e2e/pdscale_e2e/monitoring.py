@@ -28,9 +28,8 @@ class PrometheusPod:
     def __init__(self, cluster: Cluster, *, scrape_interval: float = 1.0) -> None:
         self._api = api_client(cluster.kubeconfig)
         self._apps: Any = client.AppsV1Api(self._api)
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        wanted = _manifests(cluster.image("prometheus"), scrape_interval)
-        apply(self._api, [namespace, *wanted], namespace=NAMESPACE)
+        wanted = manifests(cluster.image("prometheus"), scrape_interval=scrape_interval)
+        apply(self._api, wanted, namespace=NAMESPACE)
 
     def start(self) -> "PrometheusPod":
         self._scale(1)
@@ -54,16 +53,19 @@ class PrometheusPod:
         eventually(settled, within=90, what=f"Prometheus has {replicas} ready pods")
 
 
-def _manifests(image: str, scrape_interval: float) -> Iterator[Manifest]:
-    meta = {"name": _NAME, "labels": {"app": _NAME}}
+def manifests(image: str, *, scrape_interval: float = 1.0) -> Iterator[Manifest]:
+    """Every object of it, its namespace first."""
+    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    everywhere = {"name": _NAME, "labels": {"app": _NAME}}
+    meta = {**everywhere, "namespace": NAMESPACE}
     rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
     role = "rbac.authorization.k8s.io"
     yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
-    yield {"apiVersion": f"{role}/v1", "kind": "ClusterRole", "metadata": meta, "rules": rules}
+    yield {"apiVersion": f"{role}/v1", "kind": "ClusterRole", "metadata": everywhere, "rules": rules}
     yield {
         "apiVersion": f"{role}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": meta,
+        "metadata": everywhere,
         "roleRef": {"apiGroup": role, "kind": "ClusterRole", "name": _NAME},
         "subjects": [{"kind": "ServiceAccount", "name": _NAME, "namespace": NAMESPACE}],
     }
