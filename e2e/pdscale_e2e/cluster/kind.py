@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from kubernetes import client
 
-from pdscale_e2e import containers, images, wheels
+from pdscale_e2e import containers, images, leftovers, wheels
 from pdscale_e2e import kubeconfig as kubeconfigs
 from pdscale_e2e.cluster.added import AddedNodes, FakeNodes
 from pdscale_e2e.cluster.interface import Capability, ClusterUnavailable
@@ -79,6 +79,7 @@ class KindCluster:
         self._fakes: FakeNodes | None = None
         self._images: Mapping[str, images.Image] = {}
         self._node_containers: NodeContainers | None = None
+        self._watch = leftovers.Watch.begin(self._engine, NAME)
 
     def start(self) -> "KindCluster":
         try:
@@ -147,7 +148,11 @@ class KindCluster:
             self._node_containers.unroute()
         if self._made and not self._keep:
             subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=False, capture_output=True)
+            if "kind" not in self._watch.before["network"]:  # kind itself leaves it
+                subprocess.run([self._engine, "network", "rm", "kind"], check=False, capture_output=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._keep:
+            self._watch.end()
 
     def _start(self) -> None:
         there = NAME in run("kind", "get", "clusters").split()
