@@ -201,7 +201,11 @@ class KindCluster:
             self.image("gpu-plugin"), gpus=GPUS, selector={"pdscale.io/nodes": "process"}
         )
         self._kubectl(
-            "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": plugin})
+            "apply",
+            "--server-side",
+            "-f",
+            "-",
+            text=json.dumps({"apiVersion": "v1", "kind": "List", "items": plugin}),
         )
         eventually(
             lambda: all(self._gpus(worker) == GPUS for worker in self.workers),
