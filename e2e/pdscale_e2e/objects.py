@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httpx
 from kubernetes import client
 
 from pdscale_e2e.waiting import eventually
@@ -113,6 +114,24 @@ class Objects:
             within=within,
             what=f"{name} is scaled to {prefill}P+{decode}D",
         )
+
+    def url(self, name: str) -> str:
+        """The object's Service, by its cluster address."""
+        core: Any = client.CoreV1Api(self.api)
+        return f"http://{core.read_namespaced_service(name, self.namespace).spec.cluster_ip}"
+
+    def answers(self, name: str, *, within: float) -> str:
+        """Wait until the Service answers; its URL."""
+        url = self.url(name)
+
+        def answered() -> bool:
+            try:
+                return httpx.get(f"{url}/v1/models", timeout=5).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        eventually(answered, within=within, what=f"{name} answers at {url}", every=0.3)
+        return url
 
     @property
     def _custom(self) -> Any:

@@ -11,7 +11,6 @@ from kubernetes import client
 from pdscale_e2e.objects import Objects, on_nodes, serving
 from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.trace import Request
-from pdscale_e2e.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.running_pods]
 PROCESS = on_nodes("process")
@@ -22,14 +21,7 @@ def deployed(objects: Objects, name: str, **changes: object) -> str:
     scaling = {"mode": "Paused"}
     objects.create(serving(name, prefill=PROCESS, decode=PROCESS, scaling=scaling, **changes))
     objects.wait(name, kind="Ready", status="True", within=90)
-    core = client.CoreV1Api(objects.api)
-    url = f"http://{core.read_namespaced_service(name, objects.namespace).spec.cluster_ip}"
-    eventually(
-        lambda: httpx.get(f"{url}/v1/models", timeout=5).status_code == 200,
-        within=30,
-        what=f"{name} answers through its Service",
-    )
-    return url
+    return objects.answers(name, within=30)
 
 
 def rounds(url: str, session: str, count: int) -> Iterator[tuple[str, dict[str, int]]]:

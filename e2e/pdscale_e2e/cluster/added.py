@@ -88,6 +88,31 @@ class AddedNodes:
         return all(name in nodes and _is_schedulable(nodes[name]) for name in self.names)
 
 
+class FakeNodes:
+    """All that were added to a cluster whose own nodes are somebody else's business."""
+
+    def __init__(self, access: Access, *, kubeconfig: Path, folder: Path, logs: Path) -> None:
+        self._access, self._kubeconfig, self._folder, self._logs = access, kubeconfig, folder, logs
+        self._added: list[AddedNodes] = []
+
+    def add(self, specs: Sequence[NodeSpec]) -> AddedNodes:
+        added = AddedNodes(
+            specs, access=self._access, kubeconfig=self._kubeconfig, folder=self._folder, logs=self._logs
+        )
+        self._added.append(added)
+        added.start()
+        return added
+
+    def stop(self) -> None:
+        for added in self._added:
+            added.stop()
+
+    def end_agents(self) -> None:
+        """Where the nodes go with their cluster."""
+        for added in self._added:
+            added.end_agent()
+
+
 def _is_schedulable(node: dict[str, Any]) -> bool:
     taints = node["spec"].get("taints") or ()
     conditions = {c["type"]: c["status"] for c in node["status"].get("conditions") or ()}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pdscale_e2e import kubeconfig as kubeconfigs
-from pdscale_e2e.cluster.added import AddedNodes
+from pdscale_e2e.cluster.added import AddedNodes, FakeNodes
 from pdscale_e2e.cluster.interface import Capability, ClusterUnavailable
 from pdscale_e2e.nodes.spec import Mode, NodeSpec
 
@@ -36,7 +36,7 @@ class ExistingCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="pdscale-e2e-"))
         kept = environ.get("PDSCALE_E2E_LOGS")
         self.logs = Path(kept).resolve() if kept else self._folder / "logs"
-        self._added: list[AddedNodes] = []
+        self._fakes = FakeNodes(self._access, kubeconfig=self.kubeconfig, folder=self._folder, logs=self.logs)
 
     def image(self, name: str) -> str:
         raise ClusterUnavailable(f"no image of {name} was brought to an existing cluster")
@@ -47,16 +47,7 @@ class ExistingCluster:
                 raise ValueError(f"node {spec.name}: needs a taint in a cluster that is not ours")
             if spec.mode is Mode.PROCESS:
                 raise ValueError(f"node {spec.name}: process nodes need the local cluster's addresses")
-        added = AddedNodes(
-            specs,
-            access=self._access,
-            kubeconfig=self.kubeconfig,
-            folder=self._folder,
-            logs=self.logs,
-        )
-        self._added.append(added)
-        added.start()
-        return added
+        return self._fakes.add(specs)
 
     def stop_apiserver(self) -> None:
         raise ClusterUnavailable("an existing cluster's API server is not ours to stop")
@@ -65,6 +56,5 @@ class ExistingCluster:
         raise ClusterUnavailable("an existing cluster's API server is not ours to start")
 
     def stop(self) -> None:
-        for added in self._added:
-            added.stop()
+        self._fakes.stop()
         shutil.rmtree(self._folder, ignore_errors=True)

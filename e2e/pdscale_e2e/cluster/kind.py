@@ -15,29 +15,40 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from pdscale_e2e import containers, images, wheels
+from kubernetes import client
+
+from pdscale_e2e import containers, images, leftovers, wheels
 from pdscale_e2e import kubeconfig as kubeconfigs
-from pdscale_e2e.cluster.added import AddedNodes
+from pdscale_e2e.cluster.added import AddedNodes, FakeNodes
 from pdscale_e2e.cluster.interface import Capability, ClusterUnavailable
+from pdscale_e2e.cluster.node_containers import NodeContainers, run
 from pdscale_e2e.containers import ImagesUnavailable
 from pdscale_e2e.gpu_plugin import manifest as gpu_plugin
+from pdscale_e2e.install import api_client
 from pdscale_e2e.nodes.spec import GPU, Mode, NodeSpec
 from pdscale_e2e.waiting import eventually
 
 NAME: Final = "pdscale-e2e"
 GPUS: Final = 8
-_SERVICES: Final = "10.96.0.0/16"  # kind's own default
 _ARCHIVES: Final = wheels.ROOT / "build" / "images" / "archives"  # kept: unchanged images are not saved again
 # Which nodes need an image: only engines and the device plugin tolerate the workers' taint.
 _ON_WORKERS: Final = ("router", "gpu-plugin")
 _ON_CONTROL_PLANE: Final = ("operator", "router", "e2e", "prometheus")
+# By default a kubelet reports a change of its GPUs only after ten seconds.
+_KUBELET: Final[Mapping[str, Any]] = {
+    "kind": "KubeletConfiguration",
+    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+    "nodeStatusUpdateFrequency": "1s",
+}
 _CONFIG: Final[Mapping[str, Any]] = {
     "kind": "Cluster",
     "apiVersion": "kind.x-k8s.io/v1alpha4",
     "nodes": [{"role": "control-plane"}, {"role": "worker"}, {"role": "worker"}],
+    "kubeadmConfigPatches": [json.dumps(_KUBELET)],
 }
 _APISERVER: Final = "kube-apiserver.yaml"
 
@@ -59,14 +70,16 @@ class KindCluster:
         self._engine = _engine(environ)
         self._node_image = environ.get("KIND_NODE_IMAGE")
         self._keep = environ.get("KEEP") == "1"
+        self._made = False
         self._folder = Path(tempfile.mkdtemp(prefix="pdscale-kind-"))
         kept = environ.get("PDSCALE_E2E_LOGS")
         self.logs = Path(kept).resolve() if kept else self._folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.kubeconfig = self._folder / "kubeconfig"
-        self._added: list[AddedNodes] = []
-        self._routes: list[str] = []
+        self._fakes: FakeNodes | None = None
         self._images: Mapping[str, images.Image] = {}
+        self._node_containers: NodeContainers | None = None
+        self._watch = leftovers.Watch.begin(self._engine, NAME)
 
     def start(self) -> "KindCluster":
         try:
@@ -86,7 +99,7 @@ class KindCluster:
     @property
     def nodes(self) -> list[str]:
         """Names of the node containers, which are the nodes' names."""
-        return _run("kind", "get", "nodes", "--name", NAME).split()
+        return run("kind", "get", "nodes", "--name", NAME).split()
 
     @property
     def workers(self) -> list[str]:
@@ -97,17 +110,11 @@ class KindCluster:
 
     def add_nodes(self, specs: Sequence[NodeSpec]) -> AddedNodes:
         """Fake nodes beside the real ones; those that run processes are the workers' business here."""
-        fakes = [spec for spec in specs if spec.mode is Mode.STATUS]
-        added = AddedNodes(
-            fakes,
-            access=self._access,
-            kubeconfig=self.kubeconfig,
-            folder=self._folder,
-            logs=self.logs,
-        )
-        self._added.append(added)
-        added.start()
-        return added
+        if self._fakes is None:
+            self._fakes = FakeNodes(
+                self._access, kubeconfig=self.kubeconfig, folder=self._folder, logs=self.logs
+            )
+        return self._fakes.add([spec for spec in specs if spec.mode is Mode.STATUS])
 
     def stop_apiserver(self) -> None:
         """Take its static pod away from the kubelet, and wait until it is gone."""
@@ -120,95 +127,85 @@ class KindCluster:
 
     def inside(self, node: str, *command: str) -> str:
         """Run a command in a node container."""
-        return _run(self._engine, "exec", node, *command)
+        return self._containers.inside(node, *command)
 
     def stop_node(self, node: str) -> None:
         """Power off."""
-        _run(self._engine, "stop", "--time", "1", node)
+        self._containers.stop(node)
 
     def start_node(self, node: str) -> None:
-        """Power on. It may come back at another address, which not every node image tells its kubelet."""
-        before = self._known_address(node)
-        _run(self._engine, "start", node)
-        now = self._address(node)
-        if now != before:
-            eventually(
-                lambda: self._readdressed(node, before, now), within=60, what=f"{node} is at {now}", every=1
-            )
-        self._route()
-
-    def _readdressed(self, node: str, before: str, now: str) -> bool:
-        if self._known_address(node) == now:
-            return True
-        flags = "/var/lib/kubelet/kubeadm-flags.env"
-        change = f"grep -q {before} {flags} && sed -i s/{before}/{now}/g {flags} && systemctl restart kubelet"
-        try:
-            self.inside(node, "sh", "-c", change)
-        except subprocess.CalledProcessError:
-            pass  # already changed, or the node is not that far yet
-        return False
-
-    def _known_address(self, node: str) -> str:
-        """By the API server."""
-        addresses = json.loads(self._access.get(f"/api/v1/nodes/{node}"))["status"]["addresses"]
-        return str(next(a["address"] for a in addresses if a["type"] == "InternalIP"))
+        """Power on; pods can be reached again, at whatever address the node has now."""
+        self._containers.start(node)
+        self._containers.route()
 
     def stop(self) -> None:
-        for added in self._added:
+        if self._fakes is not None:
             if self._keep:
-                added.stop()
+                self._fakes.stop()
             else:
-                added.end_agent()
-        for route in self._routes:
-            subprocess.run(["ip", "route", "del", route], check=False, capture_output=True)
-        if not self._keep:
+                self._fakes.end_agents()
+        if self._node_containers is not None:
+            self._node_containers.unroute()
+        if self._made and not self._keep:
             subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=False, capture_output=True)
+            if "kind" not in self._watch.before["network"]:  # kind itself leaves it
+                subprocess.run([self._engine, "network", "rm", "kind"], check=False, capture_output=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._keep:
+            self._watch.end()
 
     def _start(self) -> None:
-        self._images = images.build(sorted({*_ON_WORKERS, *_ON_CONTROL_PLANE}), save=_ARCHIVES)
-        there = NAME in _run("kind", "get", "clusters").split()
+        there = NAME in run("kind", "get", "clusters").split()
         if there and not self._keep:
             raise ClusterUnavailable(
                 f"a kind cluster named {NAME} exists: set KEEP=1 to use it, or delete it with "
                 f"kind delete cluster --name {NAME}"
             )
-        if there:
-            _run("kind", "export", "kubeconfig", "--name", NAME, "--kubeconfig", str(self.kubeconfig))
-        else:
-            self._create()
+        with ThreadPoolExecutor() as beside:
+            wanted = sorted({*_ON_WORKERS, *_ON_CONTROL_PLANE})
+            building = beside.submit(images.build, wanted, save=_ARCHIVES)
+            if there:
+                run("kind", "export", "kubeconfig", "--name", NAME, "--kubeconfig", str(self.kubeconfig))
+            else:
+                self._create()
+            self._images = building.result()
         self._access = kubeconfigs.read(self.kubeconfig)
         self._load(_ON_CONTROL_PLANE, [self._control_plane])
         self._load(_ON_WORKERS, self.workers)
-        self._route()
+        self._node_containers = NodeContainers(self._engine, NAME, self._access)
+        self._containers.route()
         self._prepare_nodes()
 
     def _create(self) -> None:
+        self._made = True
         config = self._folder / "kind.json"
         config.write_text(json.dumps(_CONFIG))
         image = ("--image", self._node_image) if self._node_image else ()
         place = ("--name", NAME, "--kubeconfig", str(self.kubeconfig))
-        _run("kind", "create", "cluster", *place, "--config", str(config), *image, "--wait", "120s")
+        run("kind", "create", "cluster", *place, "--config", str(config), *image, "--wait", "120s")
 
     def _load(self, names: Sequence[str], nodes: Sequence[str]) -> None:
         for name in names:
             archive = str(self._images[name].archive)
-            _run("kind", "load", "image-archive", archive, "--name", NAME, "--nodes", ",".join(nodes))
+            run("kind", "load", "image-archive", archive, "--name", NAME, "--nodes", ",".join(nodes))
 
     def _prepare_nodes(self) -> None:
         self._kubectl(
             "taint", "nodes", self._control_plane, "node-role.kubernetes.io/control-plane-", check=False
         )
         for worker in self.workers:
-            labels = {**gpu_plugin.labels(gpus=GPUS), "pdscale.io/nodes": "process"}
-            pairs = [f"{key}={value}" for key, value in labels.items()]
-            self._kubectl("label", "--overwrite", "node", worker, *pairs)
-            self._kubectl("taint", "--overwrite", "node", worker, f"{GPU}=present:NoSchedule")
+            self._kubectl("label", "--overwrite", "node", worker, "pdscale.io/nodes=process")
+            with api_client(self.kubeconfig) as api:
+                gpu_plugin.label_and_taint(client.CoreV1Api(api), worker, gpus=GPUS)
         plugin = gpu_plugin.daemonset(
             self.image("gpu-plugin"), gpus=GPUS, selector={"pdscale.io/nodes": "process"}
         )
         self._kubectl(
-            "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": plugin})
+            "apply",
+            "--server-side",
+            "-f",
+            "-",
+            text=json.dumps({"apiVersion": "v1", "kind": "List", "items": plugin}),
         )
         eventually(
             lambda: all(self._gpus(worker) == GPUS for worker in self.workers),
@@ -221,25 +218,11 @@ class KindCluster:
         found = json.loads(self._access.get(f"/api/v1/nodes/{node}"))
         return int(found["status"]["allocatable"].get(GPU, 0))
 
-    def _route(self) -> None:
-        """Pods through their node, Services through the control plane's kube-proxy."""
-        for route in self._routes:
-            subprocess.run(["ip", "route", "del", route], check=False, capture_output=True)
-        self._routes = []
-        for node in json.loads(self._access.get("/api/v1/nodes"))["items"]:
-            name, pods = node["metadata"]["name"], node["spec"].get("podCIDR")
-            if name not in self.nodes or not pods:
-                continue
-            ranges = [pods, _SERVICES] if name == self._control_plane else [pods]
-            address = self._address(name)
-            for each in ranges:
-                _run("ip", "route", "replace", each, "via", address)
-                self._routes.append(each)
-
-    def _address(self, node: str) -> str:
-        """By the engine: a container that was started again has a new one before its kubelet says so."""
-        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
-        return _run(self._engine, "inspect", "--format", template, node).split()[0]
+    @property
+    def _containers(self) -> NodeContainers:
+        if self._node_containers is None:
+            raise RuntimeError("the cluster has not started")
+        return self._node_containers
 
     @property
     def _control_plane(self) -> str:
@@ -269,7 +252,3 @@ def _engine(environ: Mapping[str, str]) -> str:
         return containers.find(environ).command
     except ImagesUnavailable as error:
         raise ClusterUnavailable(str(error)) from error
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

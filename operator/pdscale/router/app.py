@@ -153,7 +153,18 @@ class Router:
         self._runners.append(runner)
         site = web.TCPSite(runner, self._settings.host, port, backlog=1024)
         await site.start()
-        return int(runner.addresses[0][1])
+        bound = int(runner.addresses[0][1])
+        await self._listen_on_loopback(runner, bound)
+        return bound
+
+    async def _listen_on_loopback(self, runner: web.AppRunner, port: int) -> None:
+        """For `kubectl port-forward`, which dials a pod's loopback; not every pod has one of its own."""
+        if self._settings.api is None or self._settings.host in ("127.0.0.1", "0.0.0.0", "::"):
+            return
+        try:
+            await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+        except OSError as error:
+            log.info("not on 127.0.0.1:%d as well: %s", port, error.strerror)
 
     def _discovery_age(self) -> float:
         """NaN before the first word, and always 0 for peers that were named by hand."""
