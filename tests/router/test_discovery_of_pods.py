@@ -10,6 +10,7 @@ import pytest
 
 from fakes.fleet import eventually
 from fakes.pods_api import FakePodsApi, pod
+from pdscale.model.cluster import Load
 from pdscale.model.pools import Role
 from pdscale.router.discovery import ApiAccess, KubernetesDiscovery
 from pdscale.router.peers import parse_static, peer_of_pod
@@ -160,3 +161,17 @@ def test_a_peer_under_suspicion_is_passed_over_unless_it_is_the_last() -> None:
     assert ready(2.1) == ["a", "b"]
     roster.suspect("a", now=3)
     assert ready(5.1) == ["a", "b"]
+
+
+def test_the_first_good_word_from_a_suspect_clears_it() -> None:
+    roster = Roster()
+    roster.replace_all(parse_static("decode=a=10.0.0.1,decode=b=10.0.0.2"), now=0)
+    roster.suspect("a", now=0)
+    assert [p.endpoint.name for p in roster.not_heard_of(Role.DECODE, since=-1)] == ["a", "b"]
+    roster.heard("b", Load(seen_at=0.5))
+    assert [e.name for e in roster.view(0.5).of(Role.DECODE) if e.takes_new_work] == ["b"]
+    assert [p.endpoint.name for p in roster.not_heard_of(Role.DECODE, since=0)] == ["a"]
+    roster.heard("a", Load(running=3, seen_at=0.6))
+    view = roster.view(0.6)
+    assert [e.name for e in view.of(Role.DECODE) if e.takes_new_work] == ["a", "b"]
+    assert view.endpoints[0].load.running == 3

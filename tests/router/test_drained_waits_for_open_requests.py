@@ -5,8 +5,9 @@ import asyncio
 import aiohttp
 from aiohttp import web
 
+from pdscale.router.admin import admin_app
 from pdscale.router.meters import Meters
-from pdscale.router.surface import Traffic, admin_app
+from pdscale.router.traffic import Traffic
 
 
 async def _ready() -> str:

@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 
 from fakes.engine import Fault, KvWorld
-from fakes.fleet import Fleet, eventually, running_fleet
+from fakes.fleet import Fleet, Reply, eventually, running_fleet
 from pdscale.router.peers import peer_of_pod
-from pdscale.router.settings import PolicyName
+from pdscale.router.policies import PolicyName
 
 SESSION = {"X-Session-ID": "s"}
 
@@ -112,10 +112,11 @@ async def test_a_stream_whose_engine_dies_ends_with_an_error_event() -> None:
 async def test_a_stream_whose_sidecar_dies_ends_with_an_error_event() -> None:
     async with running_fleet() as fleet:
         fleet.engines["d-0"].faults.append(Fault.STALL_MID_STREAM)
-        asked = asyncio.ensure_future(fleet.chat(stream=True, headers=SESSION))
-        await fleet.engines["d-0"].reached.wait()
-        await fleet.sidecars["d-0"].stop()
-        reply = await asked
+        body = {"messages": [{"role": "user", "content": "x"}], "stream": True, "max_tokens": 5}
+        async with fleet.client.post(f"{fleet.url}/v1/chat/completions", json=body) as answer:
+            first = await answer.content.readany()
+            await fleet.sidecars["d-0"].stop()
+            reply = Reply(answer.status, {}, (first + await answer.read()).decode())
         assert reply.events[-1]["error"]["type"] == "UpstreamLost"
 
 
@@ -127,6 +128,37 @@ async def test_a_session_moves_when_its_sidecar_cannot_be_reached() -> None:
         assert fleet.engines["d-0"].kinds == ["decode"]
         assert fleet.engines["d-1"].kinds == ["decode"]
         assert fleet.world.violations == []
+
+
+async def test_a_round_whose_engine_dies_before_the_first_byte_is_computed_elsewhere() -> None:
+    async with running_fleet(decode=2) as fleet:
+        fleet.engines["d-0"].faults += [Fault.DIE, Fault.DIE]  # with its KV, and then without
+        reply = await fleet.chat(stream=True, headers=SESSION)
+        assert (reply.status, reply.events[-1]) == (200, "[DONE]")
+        assert fleet.engines["d-0"].kinds == ["decode", "local"]
+        assert fleet.engines["d-1"].kinds == ["decode"]
+        await fleet.chat(headers=SESSION)
+        assert fleet.engines["d-1"].kinds == ["decode"] * 2
+        assert fleet.world.violations == []
+
+
+async def test_a_round_whose_only_engine_dies_is_told_so() -> None:
+    async with running_fleet(policy=PolicyName.ALWAYS_LOCAL) as fleet:
+        fleet.engines["d-0"].faults.append(Fault.DIE)
+        reply = await fleet.chat(headers=SESSION)
+        assert (reply.status, reply.json["error"]["type"]) == (502, "Unreachable")
+        assert "x-pdscale-refused" not in reply.headers
+
+
+@pytest.mark.parametrize("fault", [Fault.BUSY_429, Fault.BUSY_503])
+async def test_a_busy_replica_is_not_suspected(fault: Fault) -> None:
+    async with running_fleet() as fleet:
+        fleet.engines["p-0"].faults.append(fault)
+        fleet.engines["d-0"].faults.append(fault)
+        await fleet.chat(headers=SESSION)
+        now = asyncio.get_running_loop().time()
+        for router in (fleet.front, fleet.sidecars["d-0"]):
+            assert all(e.takes_new_work for e in router.roster.view(now).endpoints)
 
 
 async def test_a_session_moves_when_its_replica_drains() -> None:

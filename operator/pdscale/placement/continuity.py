@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 
 class _Said(NamedTuple):
-    count: int  # messages, characters or tokens
+    length: int  # messages, characters or tokens
     digest: int
 
 
@@ -36,7 +36,7 @@ class Continuity:
         words = _words(body)
         before = self._said.get(session)
         goes_on = before is None or (
-            before.count <= len(words) and hash(words[: before.count]) == before.digest
+            before.length <= len(words) and hash(words[: before.length]) == before.digest
         )
         self._said[session] = _Said(len(words), hash(words))
         self._said.move_to_end(session)
@@ -54,7 +54,9 @@ def _words(body: Mapping[str, Any]) -> tuple[Any, ...] | str:
     if isinstance(messages, list):
         return (*_setting(body), *map(_message, messages))
     prompt = body.get("prompt")
-    return prompt if isinstance(prompt, str) else tuple(prompt) if _are_tokens(prompt) else (repr(prompt),)
+    if isinstance(prompt, list) and all(isinstance(token, int) for token in prompt):
+        return tuple(prompt)
+    return prompt if isinstance(prompt, str) else (repr(prompt),)
 
 
 def _setting(body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -69,7 +71,3 @@ def _message(message: object) -> object:
         if isinstance(role, str) and isinstance(content, str):
             return role, content
     return repr(message)
-
-
-def _are_tokens(prompt: object) -> bool:
-    return isinstance(prompt, list) and all(isinstance(token, int) for token in prompt)

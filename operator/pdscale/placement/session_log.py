@@ -20,7 +20,7 @@ from pdscale.model.units import Seconds
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Sessions by how long ago their last round began, the latest first; ``mark`` is for the next question."""
+    """Sessions by how long ago their last round began, the latest first; ``mark`` is for next time."""
 
     mark: str
     ago: Mapping[str, Seconds]

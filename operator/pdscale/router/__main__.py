@@ -2,7 +2,7 @@
 
 import sys
 
-from pdscale.router.app import main
+from pdscale.router.process import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,15 +1,17 @@
-"""Builds a router from its settings, runs it, and ends it gently. No other module builds concrete objects."""
+"""Builds a router from its settings, and ends it gently. No other module builds concrete objects."""
 
 import asyncio
 import logging
 import math
 import random
-import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from typing import Final
 
+import aiohttp
 from aiohttp import web
 
+from pdscale.engines.answers import error_body
 from pdscale.engines.dialects import dialect_of
 from pdscale.engines.ledger import Ledger
 from pdscale.model.pools import Role
@@ -18,20 +20,28 @@ from pdscale.placement.binding import Bindings
 from pdscale.placement.candidates import taking_work
 from pdscale.placement.lengths import Lengths
 from pdscale.placement.policy import PlacementPolicy
+from pdscale.router.admin import admin_app
 from pdscale.router.discovery import KubernetesDiscovery
 from pdscale.router.front import Front
-from pdscale.router.legs import Legs, new_client
-from pdscale.router.loads import LoadPoller
+from pdscale.router.gate import Gate
+from pdscale.router.guard import Guard, read_token
+from pdscale.router.legs import Legs
+from pdscale.router.loads import LoadPoller, Telling
 from pdscale.router.meters import Meters, Place
 from pdscale.router.own import OwnEngine
 from pdscale.router.policies import placement_policy
-from pdscale.router.proxy import Tools
 from pdscale.router.roster import Roster
-from pdscale.router.settings import Settings, parse_settings
-from pdscale.router.sidecar import Decider, Gate
-from pdscale.router.surface import Surface, Traffic, admin_app
+from pdscale.router.settings import Settings
+from pdscale.router.sidecar import Decider
+from pdscale.router.surface import Surface
+from pdscale.router.tools import Tools
+from pdscale.router.traffic import Traffic
+from pdscale.router.wire.links import Links
+from pdscale.router.wire.request import Limits
+from pdscale.router.wire.server import Server
 
 log = logging.getLogger(__name__)
+_LOOPBACK: Final = "127.0.0.1"
 
 
 class Router:
@@ -40,24 +50,30 @@ class Router:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
-        self._runners: list[web.AppRunner] = []
+        self._admin: web.AppRunner | None = None
         self.port = self.admin_port = 0
 
     async def start(self) -> None:
         settings, clock = self._settings, asyncio.get_running_loop().time
-        self._clock, self._client = clock, new_client()
+        self._clock, self._client = clock, aiohttp.ClientSession()
+        self._legs = Legs(Links())
         self.roster, self._meters, self._traffic = Roster(), Meters(), Traffic(clock)
-        self._own = OwnEngine(settings.engine_url) if settings.place is Place.SIDECAR else None
-        own = self._own
+        own = self._own = OwnEngine(settings.engine_url) if settings.place is Place.SIDECAR else None
         load = None if own is None else lambda: own.load(clock())
-        self._surface = self._build(clock, load)
         self._meters.watch(
             "discovery_age_seconds", "Time since the API server last spoke.", self._discovery_age
         )
+        surface = self._front(clock) if own is None else self._sidecar(own, clock)
+        self._server = Server(
+            surface.handle,
+            guard=Guard(None if settings.token_file is None else read_token(settings.token_file)),
+            error_body=lambda status, message: error_body(message, kind="BadRequest", status=status),
+            limits=Limits(body=settings.max_body),
+        )
         self._follow()
         admin = admin_app(ready=self.not_ready_because, drained=self._drained, meters=self._meters, load=load)
-        self.admin_port = await self._listen(admin, settings.admin_port)
-        self.port = await self._listen(self._surface.app(), settings.port)
+        self.admin_port = await self._listen_admin(admin)
+        self.port = await self._listen(settings.port)
 
     async def not_ready_because(self) -> str:
         """Empty when ready."""
@@ -72,7 +88,7 @@ class Router:
 
     async def drain(self) -> None:
         """Not ready from now on; returns when what is open has ended, or time is up."""
-        self._traffic.draining = True
+        self._traffic.draining = self._server.draining = True
         if not await self._drained():
             log.warning("%d requests are cut off by the drain timeout", self._traffic.open)
 
@@ -82,23 +98,25 @@ class Router:
         )
 
     async def stop(self) -> None:
-        for runner in self._runners:
-            await runner.cleanup()
+        await self._server.close()
+        if self._admin is not None:
+            await self._admin.cleanup()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._legs.close()
         await self._client.close()
 
-    def _build(self, clock: Callable[[], Seconds], load: Callable[[], object] | None) -> Surface:
-        settings, legs = self._settings, Legs(self._client)
-        if self._own is None:
-            bindings = Bindings()
-            self._meters.sessions(lambda: len(bindings))
-            front = Front(legs, self.roster, bindings, Lengths(), self._meters, settings.slo, clock)
-            return Surface(Place.FRONT, front, None, self._meters, self._traffic, None, clock)
-        own = self._own
+    def _front(self, clock: Callable[[], Seconds]) -> Surface:
+        bindings = Bindings()
+        self._meters.sessions(lambda: len(bindings))
+        front = Front(self._legs, self.roster, bindings, Lengths(), self._meters, self._settings.slo, clock)
+        return Surface(Place.FRONT, front, None, self._meters, self._traffic, clock)
+
+    def _sidecar(self, own: OwnEngine, clock: Callable[[], Seconds]) -> Surface:
+        settings = self._settings
         tools = Tools(
-            legs=legs,
+            legs=self._legs,
             roster=self.roster,
             dialect=dialect_of(settings.engine_type, bidirectional=settings.bidirectional),
             own=own,
@@ -115,15 +133,8 @@ class Router:
             rng=random.Random(),
             wall=time.time,
         )
-        return Surface(
-            Place.SIDECAR,
-            decider,
-            Gate(tools),
-            self._meters,
-            self._traffic,
-            lambda: own.load(clock()),
-            clock,
-        )
+        telling = Telling(lambda: own.load(clock()), clock)
+        return Surface(Place.SIDECAR, decider, Gate(tools), self._meters, self._traffic, clock, extra=telling)
 
     def _follow(self) -> None:
         """Start what runs beside the traffic."""
@@ -147,24 +158,29 @@ class Router:
     def _run(self, work: Awaitable[None]) -> None:
         self._tasks.append(asyncio.ensure_future(work))
 
-    async def _listen(self, app: web.Application, port: int) -> int:
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
-        await runner.setup()
-        self._runners.append(runner)
-        site = web.TCPSite(runner, self._settings.host, port, backlog=1024)
-        await site.start()
-        bound = int(runner.addresses[0][1])
-        await self._listen_on_loopback(runner, bound)
+    async def _listen(self, port: int) -> int:
+        tls = self._settings.tls()
+        bound = await self._server.listen(self._settings.host, port, tls=tls)
+        await self._also_on_loopback(bound, lambda: self._server.listen(_LOOPBACK, bound, tls=tls))
         return bound
 
-    async def _listen_on_loopback(self, runner: web.AppRunner, port: int) -> None:
+    async def _listen_admin(self, app: web.Application) -> int:
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        await runner.setup()
+        self._admin = runner
+        await web.TCPSite(runner, self._settings.host, self._settings.admin_port).start()
+        bound = int(runner.addresses[0][1])
+        await self._also_on_loopback(bound, lambda: web.TCPSite(runner, _LOOPBACK, bound).start())
+        return bound
+
+    async def _also_on_loopback(self, port: int, listen: Callable[[], Awaitable[object]]) -> None:
         """For `kubectl port-forward`, which dials a pod's loopback; not every pod has one of its own."""
-        if self._settings.api is None or self._settings.host in ("127.0.0.1", "0.0.0.0", "::"):
+        if self._settings.api is None or self._settings.host in (_LOOPBACK, "0.0.0.0", "::"):
             return
         try:
-            await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+            await listen()
         except OSError as error:
-            log.info("not on 127.0.0.1:%d as well: %s", port, error.strerror)
+            log.info("not on %s:%d as well: %s", _LOOPBACK, port, error.strerror)
 
     def _discovery_age(self) -> float:
         """NaN before the first word, and always 0 for peers that were named by hand."""
@@ -182,30 +198,3 @@ def policy_of(settings: Settings) -> PlacementPolicy:
         threshold_tokens=settings.threshold_tokens,
         table=settings.placement_table,
     )
-
-
-async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT, then drain."""
-    router, told = Router(settings), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    try:
-        await router.start()
-        log.info("%s listens on %s:%d", settings.place, settings.host, router.port)
-        await told.wait()
-        await router.drain()
-    finally:
-        await router.stop()
-
-
-def main(argv: Sequence[str]) -> int:
-    settings = parse_settings(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(settings))
-    else:
-        uvloop.run(serve(settings))
-    return 0

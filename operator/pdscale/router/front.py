@@ -1,11 +1,13 @@
 """The front router: binds sessions to decode replicas and measures what clients get.
 
 It decides no placement; that is the business of the bound replica's sidecar, which knows its own
-engine best. A sidecar that cannot be reached before the first byte costs one more try elsewhere.
+engine best. A sidecar that cannot be reached before the first byte, or says that its engine cannot or
+that it takes no such work, costs one more try elsewhere, where the prompt is computed anew.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from pdscale.engines.answers import Reading, StreamReader, Usage, read_json
 from pdscale.model.cluster import Endpoint
@@ -17,15 +19,18 @@ from pdscale.placement.lengths import Lengths
 from pdscale.placement.policy import Busy, BusyReason
 from pdscale.router.inbound import REFUSED_HEADER, Inbound
 from pdscale.router.legs import Answer, LegFailed, Legs
-from pdscale.router.loads import LOAD_HEADER, parse_load_header
+from pdscale.router.loads import LOAD_HEADER, hear
 from pdscale.router.meters import Meters
 from pdscale.router.outlet import Outlet
+from pdscale.router.pace import Passing
 from pdscale.router.roster import Roster
 
-_TRIES = 2
+_TRIES: Final = 2
+_REFUSED: Final = REFUSED_HEADER.encode()
+_RETRY: Final = b"Retry-After: 1\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opened:
     """An answer of which something is here: the whole of it, or a stream's first bytes."""
 
@@ -33,6 +38,7 @@ class Opened:
     held: bytes
     at: Seconds
     endpoint: str
+    refused: bool
 
 
 @dataclass(slots=True)
@@ -49,41 +55,39 @@ class Front:
         try:
             opened = await self._open(inbound)
             if isinstance(opened, Busy):
-                return await self._busy(inbound, outlet, opened)
+                return self._busy(inbound, outlet, opened)
             try:
                 return await self._answer(inbound, outlet, opened)
             finally:
                 opened.answer.close()
-                self.bindings.ended(opened.endpoint)
+                if not opened.refused:
+                    self.bindings.ended(opened.endpoint)
         finally:
             if inbound.once:
                 self.bindings.forget(inbound.session)
 
     async def _open(self, inbound: Inbound) -> Opened | Busy:
-        """The bound replica, else one other; each is asked once."""
+        """The bound replica, else one other; each is asked once. If both refuse, the client hears why."""
         tried: set[str] = set()
-        busy = Busy(BusyReason.NO_DECODE_REPLICA)
+        outcome: Opened | Busy = Busy(BusyReason.NO_DECODE_REPLICA)
         for _ in range(_TRIES):
             now = self.clock()
             chosen = self.bindings.bind(inbound.session, self.roster.view(now), now=now, without=tried)
             if isinstance(chosen, Busy):
-                return busy if tried else chosen
+                return outcome if tried else chosen
             tried.add(chosen.name)
-            opened = await self._counted(chosen, inbound)
+            self.bindings.began(chosen.name)  # before it is sent, so that requests of the same instant spread
+            opened = None
+            try:
+                opened = await self._ask(chosen, inbound)
+            finally:
+                if opened is None or opened.refused:
+                    self.bindings.ended(chosen.name)
             if opened is not None:
-                return opened
-        return busy
-
-    async def _counted(self, chosen: Endpoint, inbound: Inbound) -> Opened | None:
-        """Counted as open from before it is sent, so that requests of the same instant spread."""
-        self.bindings.began(chosen.name)
-        opened = None
-        try:
-            opened = await self._ask(chosen, inbound)
-            return opened
-        finally:
-            if opened is None:
-                self.bindings.ended(chosen.name)
+                outcome = opened
+                if not opened.refused:
+                    break
+        return outcome
 
     async def _ask(self, chosen: Endpoint, inbound: Inbound) -> Opened | None:
         """``None``: this one did not answer, or takes no such work."""
@@ -92,7 +96,8 @@ class Front:
             return None
         try:
             answer = await self.legs.open(
-                peer.url + inbound.target,
+                peer.url,
+                inbound.target,
                 method=inbound.method,
                 headers=inbound.headers,
                 content=inbound.content,
@@ -101,50 +106,43 @@ class Front:
         except LegFailed as error:
             self._doubt(chosen.name, error)
             return None
-        self._hear(chosen.name, answer)
+        told = answer.header(LOAD_HEADER)
+        if told is not None:
+            hear(self.roster, chosen.name, told, now=self.clock())
         try:
-            if answer.header(REFUSED_HEADER) is None:
-                held = await (answer.chunk() if answer.streams else answer.whole())
-                return Opened(answer, held, self.clock(), chosen.name)
+            held = await (answer.chunk() if answer.streams else answer.whole())
         except LegFailed as error:
             self._doubt(chosen.name, error)
+            answer.close()
+            return None
         except BaseException:
             answer.close()
             raise
-        answer.close()
-        return None
+        return Opened(answer, held, self.clock(), chosen.name, answer.header(_REFUSED) is not None)
 
     async def _answer(self, inbound: Inbound, outlet: Outlet, opened: Opened) -> int:
         answer, measured = opened.answer, inbound.body is not None
         if not answer.streams:
             reading = read_json(opened.held)
-            await outlet.whole(answer.status, answer.headers, reading.content)
+            outlet.whole(answer.status, answer.headers, reading.content)
             if measured:
                 self._judge_whole(inbound, answer.status, reading)
             return answer.status
         reader = StreamReader(hide_usage=inbound.hide_usage)
-        await outlet.begin(answer.status, answer.headers)
+        passing = Passing(reader, outlet.write, self.clock, last=opened.at)
+        outlet.begin(answer.status, answer.headers)
+        outlet.write(reader.feed(opened.held))
         try:
-            last = await self._copy(outlet, opened, reader)
+            await answer.relay(passing.take, outlet)
         except LegFailed as error:
             self.meters.failed()
-            await outlet.cut(f"the replica was lost while it answered: {error.failure}", status=502)
+            outlet.cut(f"the replica was lost while it answered: {error.failure}", status=502)
             return 502
-        await outlet.end()
+        outlet.write(reader.flush())
+        outlet.end()
         if not measured:
             return answer.status
-        return self._judge_stream(inbound, opened, reader, last)
-
-    async def _copy(self, outlet: Outlet, opened: Opened, reader: StreamReader) -> Seconds:
-        """Pass on each piece as it comes; when the last token came."""
-        last = opened.at
-        await outlet.write(reader.feed(opened.held))
-        while chunk := await opened.answer.chunk():
-            await outlet.write(reader.feed(chunk))
-            if not reader.done:
-                last = self.clock()
-        await outlet.write(reader.flush())
-        return last
+        return self._judge_stream(inbound, opened, reader, passing.last)
 
     def _judge_whole(self, inbound: Inbound, status: int, reading: Reading) -> None:
         """Without a stream neither TTFT nor TPOT can be seen; a failure can."""
@@ -179,23 +177,14 @@ class Front:
                 now=now,
             )
 
-    async def _busy(self, inbound: Inbound, outlet: Outlet, busy: Busy) -> int:
+    def _busy(self, inbound: Inbound, outlet: Outlet, busy: Busy) -> int:
         if inbound.body is not None:
             self.meters.failed()
-        await outlet.error(
-            busy.status,
-            f"no replica can take the request now: {busy.reason}",
-            kind=busy.reason,
-            own=[("Retry-After", "1")],
+        outlet.error(
+            busy.status, f"no replica can take the request now: {busy.reason}", kind=busy.reason, own=_RETRY
         )
         return busy.status
 
     def _doubt(self, name: str, error: LegFailed) -> None:
         if error.failure in (Failure.UNREACHABLE, Failure.CUT):
             self.roster.suspect(name, now=self.clock())
-
-    def _hear(self, name: str, answer: Answer) -> None:
-        told = answer.header(LOAD_HEADER)
-        load = parse_load_header(told, now=self.clock()) if told else None
-        if load is not None:
-            self.roster.heard(name, load)

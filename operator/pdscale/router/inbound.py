@@ -1,20 +1,25 @@
 """A client's request, read once: session, cleaned body, and whether the router has to ask for usage itself.
 
-Bytes stay as the client sent them unless something must be taken out or put in.
+Bytes stay as the client sent them unless something must be taken out; what is put in is spliced in.
 """
 
 import hashlib
-import uuid
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from itertools import count
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
 
 from pdscale.engines.answers import asking_for_usage, wants_usage
-from pdscale.engines.hygiene import clean_body, client_headers, needs_cleaning
+from pdscale.engines.errors import UnreadableBody
+from pdscale.engines.hygiene import clean_body, client_headers, json_object, needs_cleaning
+from pdscale.engines.splice import splice
 from pdscale.model.units import Seconds
+from pdscale.router.wire.request import Head, Request
 
 SESSION_HEADER: Final = "X-Session-ID"
 LEG_HEADER: Final = "x-pdscale-leg"
@@ -22,75 +27,126 @@ TOKENS_HEADER: Final = "x-pdscale-uncached-tokens"
 REFUSED_HEADER: Final = "x-pdscale-refused"
 PREFILL_LEG: Final = "prefill"
 
-_ROUND_PATHS: Final = ("/v1/chat/completions", "/v1/completions")
+_ROUND_PATHS: Final = (b"/v1/chat/completions", b"/v1/completions")
 _SESSION_FIELDS: Final = ("session_id", "conversation_id")
+_ASKING: Final = {"stream_options": {"include_usage": True}}
+# What requests mostly consist of; a body of these only needs no closer look.
+_HARMLESS: Final = frozenset(
+    (
+        *("model", "messages", "prompt", "stream", "stream_options", "max_tokens", "max_completion_tokens"),
+        *("temperature", "top_p", "top_k", "stop", "seed", "user", "tools", "tool_choice", "n"),
+        *("response_format", "frequency_penalty", "presence_penalty", "session_id", "conversation_id"),
+    )
+)
 _ONCE: Final = "once-"
+_OURS: Final = f"{_ONCE}{os.urandom(8).hex()}-"
 _LONGEST_SESSION: Final = 256
+_unnamed = count()
 
 
-@dataclass(frozen=True, slots=True)
+class _Fate(Enum):
+    PASS = auto()
+    DROP = auto()
+    SESSION = auto()
+
+
+@dataclass(slots=True)
 class Inbound:
-    """``body`` is the parsed JSON of a generation request, absent for anything that is merely passed on."""
+    """``body`` is the parsed JSON of a generation request, absent for anything that is merely passed on.
+
+    ``headers`` are the lines that go on, the session's among them.
+    """
 
     method: str
     path: str
-    target: str
-    headers: tuple[tuple[str, str], ...]
+    target: bytes
+    headers: bytes
     content: bytes
     received_bytes: int
     body: dict[str, Any] | None
     session: str
+    once: bool  # nobody can come back to a session that was never named: nothing of it is worth keeping
     hide_usage: bool
     arrived: Seconds
 
-    @property
-    def once(self) -> bool:
-        """Nobody can come back to a session that was never named: nothing of it is worth keeping."""
-        return self.session.startswith(_ONCE)
 
-
-def read_request(request: web.BaseRequest, content: bytes, *, now: Seconds) -> Inbound:
-    parsed = _json_object(content) if request.method == "POST" else None
-    session = _session(request.headers, parsed or {})
-    headers = [
-        (n, v) for n, v in client_headers(request.headers.items()) if n.lower() != SESSION_HEADER.lower()
-    ]
+def read_request(request: Request, *, now: Seconds) -> Inbound:
+    """Raises ``UnreadableBody`` for what an engine may read and the router cannot."""
+    head, content = request.head, request.content
+    is_round = head.path in _ROUND_PATHS and head.method == "POST"
+    parsed = _body(head, content, is_round=is_round)
+    lines, named = _headers(head)
+    session = _named(named, parsed or {})
+    if session is None:
+        session = f"{_OURS}{next(_unnamed):x}"
+    lines.append(b"X-Session-ID: %b\r\n" % session.encode())
     body, hide, sent = parsed, False, content
-    if parsed is not None:
-        body = clean_body(parsed) if needs_cleaning(parsed) else parsed
-        if request.path in _ROUND_PATHS and body.get("stream") and not wants_usage(body):
-            body, hide = asking_for_usage(body), True
-        sent = content if body is parsed else orjson.dumps(body)
+    if body is not None:
+        if not body.keys() <= _HARMLESS and needs_cleaning(body):
+            body = clean_body(body)
+            sent = orjson.dumps(body)
+        if is_round and body.get("stream") and not wants_usage(body):
+            hide = True
+            sent = orjson.dumps(asking_for_usage(body)) if "stream_options" in body else splice(sent, _ASKING)
+            body = asking_for_usage(body)
     return Inbound(
-        method=request.method,
-        path=request.path,
-        target=request.path_qs,
-        headers=(*headers, (SESSION_HEADER, session)),
+        method=head.method,
+        path=head.path.decode("latin-1"),
+        target=head.target,
+        headers=b"".join(lines),
         content=sent,
         received_bytes=len(content),
-        body=body if request.path in _ROUND_PATHS else None,
+        body=body if is_round else None,
         session=session,
+        once=session.startswith(_ONCE),
         hide_usage=hide,
         arrived=now,
     )
 
 
-def _json_object(content: bytes) -> dict[str, Any] | None:
-    """The engine is the one to complain about what is not JSON."""
-    try:
-        parsed = orjson.loads(content)
-    except orjson.JSONDecodeError:
+def _body(head: Head, content: bytes, *, is_round: bool) -> dict[str, Any] | None:
+    """Forms and files are not JSON and pass; whatever an engine may take for JSON has to be read here."""
+    if is_round:
+        return json_object(content)
+    if head.method != "POST" or not content:
         return None
-    return parsed if isinstance(parsed, dict) else None
+    try:
+        return json_object(content)
+    except UnreadableBody:
+        kind = (head.value(b"content-type") or b"json").lower()
+        if b"json" in kind:
+            raise
+        return None
 
 
-def _session(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
-    named = headers.get(SESSION_HEADER) or next(
-        (body[k] for k in _SESSION_FIELDS if isinstance(body.get(k), str | int) and body[k]), None
-    )
-    if named is None:
-        return _ONCE + uuid.uuid4().hex
-    return _as_header(str(named))
+def _headers(head: Head) -> tuple[list[bytes], bytes | None]:
+    """Lines that go on, and the session's name."""
+    lines, named = [], None
+    for name, value in head.headers:
+        fate = _fate(name)
+        if fate is _Fate.PASS:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        elif fate is _Fate.SESSION and named is None:
+            named = value.strip()
+    return lines, named
+
+
+@lru_cache(maxsize=1024)
+def _fate(name: bytes) -> _Fate:
+    text = name.decode("latin-1")
+    if text.lower() == SESSION_HEADER.lower():
+        return _Fate.SESSION
+    return _Fate.PASS if any(client_headers([(text, "")])) else _Fate.DROP
+
+
+def _named(header: bytes | None, body: Mapping[str, Any]) -> str | None:
+    if header:
+        return _as_header(header.decode("utf-8", "surrogateescape"))
+    for field in _SESSION_FIELDS:
+        name = body.get(field)
+        if name and isinstance(name, str | int):
+            return _as_header(str(name))
+    return None
 
 
 def _as_header(name: str) -> str:

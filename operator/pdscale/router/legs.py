@@ -1,21 +1,20 @@
-"""Calls to engines and other routers, and their answers. aiohttp's exceptions end here.
+"""Calls to engines and other routers, and their answers, in the words of an exchange."""
 
-No limit on connections and no queue: KV that waits for a decode leg is on a lease.
-"""
-
-from collections.abc import Iterable
-from functools import partial
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Final
 
-import aiohttp
-
+from pdscale.engines.hygiene import answer_headers
 from pdscale.model.units import Seconds
 from pdscale.placement.exchange import Failure
+from pdscale.router.wire.answer_head import AnswerHead
+from pdscale.router.wire.errors import Closed, Expired, PeerFailed
+from pdscale.router.wire.incoming import Incoming, Outflow
+from pdscale.router.wire.links import Destination, Links
 
-# Engines drop idle connections after 5 s (uvicorn); one dropped while we write looks like a crash.
-IDLE_CONNECTION: Final[Seconds] = 3.0
-_CONNECT: Final[Seconds] = 1.0
-_SILENCE: Final[Seconds] = 600.0  # between two reads: longer than any queue worth waiting in
+# Long enough for a request to be written to an engine in the same pod, short enough not to decode for nobody.
+_HAND_OVER: Final[Seconds] = 0.05
 
 
 class LegFailed(Exception):
@@ -26,96 +25,165 @@ class LegFailed(Exception):
         self.failure = failure
 
 
-def new_client() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION, ttl_dns_cache=60)
-    return aiohttp.ClientSession(
-        connector=connector,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE),
-    )
-
-
 class Answer:
     """An answer whose head is here and whose body is not, yet."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
+    __slots__ = ("_head", "_incoming", "status", "streams")
+
+    def __init__(self, incoming: Incoming, head: AnswerHead) -> None:
+        self._incoming, self._head = incoming, head
+        self.status = head.status
+        kind = head.value(b"content-type")
+        self.streams = kind is not None and kind[:17].lower() == b"text/event-stream"
 
     @property
-    def headers(self) -> Iterable[tuple[str, str]]:
-        return self._response.headers.items()
+    def headers(self) -> bytes:
+        """The lines that a client may see."""
+        return b"".join([_passed(line) for line in self._head.lines])
 
-    def header(self, name: str) -> str | None:
-        return self._response.headers.get(name)
-
-    @property
-    def streams(self) -> bool:
-        return self._response.content_type == "text/event-stream"
+    def header(self, name: bytes) -> bytes | None:
+        return self._head.value(name)
 
     async def chunk(self) -> bytes:
         """What has arrived; empty at the end."""
         try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise LegFailed(Failure.CUT, repr(error)) from error
+            return await self._incoming.some()
+        except PeerFailed as error:
+            raise _cut(error) from error
 
     async def whole(self) -> bytes:
-        pieces = []
-        while piece := await self.chunk():
-            pieces.append(piece)
-        return b"".join(pieces)
+        try:
+            return await self._incoming.whole()
+        except PeerFailed as error:
+            raise _cut(error) from error
+
+    async def relay(self, take: Callable[[bytes], None], outflow: Outflow) -> None:
+        """Each further piece goes to ``take`` as it comes; returns at the answer's end."""
+        try:
+            await self._incoming.relay(take, outflow)
+        except PeerFailed as error:
+            raise _cut(error) from error
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else break it: engines abort."""
-        if self._response.content.is_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        """Break the connection unless the body was read to its end: engines abort."""
+        self._incoming.close()
 
 
 class Legs:
-    def __init__(self, client: aiohttp.ClientSession) -> None:
-        self._client = client
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._owed: set[asyncio.Task[None]] = set()
 
     async def open(
         self,
         url: str,
+        target: bytes,
         *,
         method: str,
-        headers: Iterable[tuple[str, str]],
+        headers: bytes,
         content: bytes,
         replay: bool = False,
+        owed: bool = False,
+        within: Seconds | None = None,
     ) -> Answer:
-        """Send a request and wait for the head of its answer.
+        """Send a request and wait for the head of its answer; all of it has to be here ``within`` seconds.
 
         ``replay`` sends it once more when a kept-alive connection turns out to be closed. Never
-        for a leg with transfer parameters, which may have been used by then.
+        for a leg with transfer parameters, which may have been used by then. An ``owed`` request has
+        to reach its peer even if nobody waits for the answer any more.
         """
-        send = partial(
-            self._client.request,
-            method,
-            url,
-            headers=list(headers),
-            data=content or None,
-            allow_redirects=False,
+        destination = self._links.to(url)
+        head = b"%b %b%b%b%b" % (
+            method.encode(),
+            destination.prefix,
+            target,
+            destination.host_line,
+            headers,
         )
         try:
-            try:
-                response = await send()
-            except aiohttp.ServerDisconnectedError:
-                if not replay:
+            link = self._links.take(destination)
+            if link is not None:
+                incoming = link.send(method, head, content)
+                if within is not None:
+                    incoming.expire_in(within)
+                try:
+                    return Answer(incoming, await incoming.start())
+                except asyncio.CancelledError:
+                    self._abandon(incoming, owed=owed)
                     raise
-                response = await send()
-        except aiohttp.ConnectionTimeoutError as error:  # nobody there, as after a refusal
-            raise LegFailed(Failure.UNREACHABLE, url) from error
-        except TimeoutError as error:
+                except Closed as error:
+                    if error.began or not replay:
+                        raise
+            sending = self._send_anew(destination, method, head, content)
+            incoming = await (self._surely(sending) if owed else sending)
+            if within is not None:
+                incoming.expire_in(within)
+            try:
+                return Answer(incoming, await incoming.start())
+            except asyncio.CancelledError:
+                self._abandon(incoming, owed=owed)
+                raise
+        except Expired as error:
             raise LegFailed(Failure.TIMED_OUT, url) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise LegFailed(Failure.UNREACHABLE, f"{url}: {error!r}") from error
-        return Answer(response)
+        except PeerFailed as error:
+            raise LegFailed(Failure.UNREACHABLE, f"{url}: {error}") from error
+
+    def close(self) -> None:
+        for task in self._owed:
+            task.cancel()
+        self._links.close()
+
+    async def _send_anew(
+        self, destination: Destination, method: str, head: bytes, content: bytes
+    ) -> Incoming:
+        return (await self._links.connect(destination)).send(method, head, content)
+
+    def _abandon(self, incoming: Incoming, *, owed: bool) -> None:
+        if owed:
+            self._see_to(self._hand_over(_given(incoming)))
+        else:
+            incoming.close()
+
+    async def _surely(self, sending: Awaitable[Incoming]) -> Incoming:
+        """A client that leaves while the connection is made does not stop what is to be sent on it."""
+        task = asyncio.ensure_future(sending)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._see_to(self._hand_over(task))
+            raise
+
+    async def _hand_over(self, sending: Awaitable[Incoming]) -> None:
+        """Let the peer see the request, then break it off."""
+        try:
+            async with asyncio.timeout(_HAND_OVER):
+                incoming = await sending
+                try:
+                    await incoming.start()
+                finally:
+                    incoming.close()
+        except (PeerFailed, TimeoutError):
+            pass
+
+    def _see_to(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._owed.add(task)
+        task.add_done_callback(self._owed.discard)
+
+
+async def _given(incoming: Incoming) -> Incoming:
+    return incoming
+
+
+def _cut(error: PeerFailed) -> LegFailed:
+    return LegFailed(Failure.TIMED_OUT if isinstance(error, Expired) else Failure.CUT, str(error))
+
+
+@lru_cache(maxsize=1024)
+def _passed(line: bytes) -> bytes:
+    """A header line of an answer with its end, or nothing if it is not for clients."""
+    name = line.partition(b":")[0].decode("latin-1")
+    return line + b"\r\n" if any(answer_headers([(name, "")])) else b""
 
 
 def failure_of(status: int) -> Failure | None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 import aiohttp
@@ -14,7 +16,8 @@ from pdscale.model.units import Seconds
 from pdscale.router.peers import Peer
 from pdscale.router.roster import Roster
 
-LOAD_HEADER: Final = "x-pdscale-load"
+LOAD_HEADER: Final = b"x-pdscale-load"
+_FRESH: Final[Seconds] = 0.02  # what was told within it is told again: a reader could not tell
 SILENCE: Final[Seconds] = 1.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=1.0)
 
@@ -67,8 +70,38 @@ def read_load(figures: Mapping[str, Any], *, now: Seconds) -> Load | None:
     )
 
 
+class Telling:
+    """A load as a header line for answers, which may follow one another faster than it is worth forming."""
+
+    def __init__(self, load: Callable[[], Load], clock: Callable[[], Seconds]) -> None:
+        self._load, self._clock = load, clock
+        self._until, self._line = -1.0, b""
+
+    def __call__(self) -> bytes:
+        now = self._clock()
+        if now >= self._until:
+            self._until = now + _FRESH
+            self._line = b"%b: %b\r\n" % (LOAD_HEADER, format_load(self._load()).encode())
+        return self._line
+
+
+def hear(roster: Roster, name: str, told: bytes, *, now: Seconds) -> None:
+    """Note what a peer said of itself in an answer, unless it did a moment ago."""
+    last = roster.heard_at(name)
+    if last is not None and now - last < _FRESH:
+        return
+    load = _read_once(told)
+    if load is not None:
+        roster.heard(name, replace(load, seen_at=now))
+
+
+@lru_cache(maxsize=256)
+def _read_once(told: bytes) -> Load | None:
+    return parse_load_header(told.decode("latin-1"), now=0.0)
+
+
 class LoadPoller:
-    """Asks peers of one role that have told nothing for a second."""
+    """Asks peers of one role that have told nothing for a second, or that seemed unreachable."""
 
     def __init__(self, client: aiohttp.ClientSession, roster: Roster, role: Role) -> None:
         self._client, self._roster, self._role = client, roster, role

@@ -1,17 +1,41 @@
-"""The router's own series, in a registry of its own: a contract with the operator's queries."""
+"""The router's own series: a contract with the operator's queries.
 
-from collections.abc import Callable
+Counted in plain numbers, since one thread counts, and shown to Prometheus' library only when somebody
+asks: its counters with labels would cost a tenth of a request.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from pdscale.engines.answers import Usage
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.placement.policy import Kind, PlacementReason
 
-_TTFT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 30, 60, 120)
-_TPOT_BUCKETS = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1)
+_PREFIX: Final = "pdscale_router_"
+_TTFT: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 30, 60, 120)
+_TPOT: Final = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1)
+_COUNTERS: Final = {
+    "requests_received": ("Requests that arrived.", ("place",)),
+    "requests": ("Requests that ended, by status (499: the client left).", ("place", "code")),
+    "placements": ("Rounds by where their prefill ran, and why.", ("place", "placement", "reason")),
+    "prompt_tokens": ("Prompt tokens of completed rounds.", ("place",)),
+    "uncached_prompt_tokens": ("Prompt tokens that no prefix cache held.", ("place",)),
+    "uncached_prompt_tokens_squared": ("Sum of squares of a round's uncached tokens.", ("place",)),
+    "output_tokens": ("Output tokens of completed rounds.", ("place",)),
+    "output_tokens_squared": ("Sum of squares of a round's output tokens.", ("place",)),
+    "completed": ("Rounds whose usage was seen.", ("place",)),
+    "estimated_uncached_tokens": ("Uncached tokens as estimated before placement.", ("place",)),
+    "measured_uncached_tokens": ("Uncached tokens of those rounds, by the engine.", ("place",)),
+    "slo_requests": ("Streamed or failed rounds by whether they met the SLO.", ("place", "slo", "met")),
+}
 
 
 class Place(StrEnum):
@@ -22,104 +46,88 @@ class Place(StrEnum):
     GATE = "gate"
 
 
-class Meters:
+_AT_FRONT: Final = (Place.FRONT,)
+
+
+class Distribution:
+    """A histogram's counts."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def family(self, name: str, text: str) -> Metric:
+        family = HistogramMetricFamily(_PREFIX + name, text, labels=("place",))
+        buckets, total = [], 0
+        for bound, count in zip((*map(str, map(float, self._bounds)), "+Inf"), self._counts, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        if total:
+            family.add_metric((Place.FRONT,), buckets, self._sum)
+        return family
+
+
+class Meters(Collector):
     """All series of one router."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._received = self._counter("requests_received", "Requests that arrived.", "place")
-        self._ended = self._counter(
-            "requests", "Requests that ended, by status (499: the client left).", "place", "code"
-        )
-        self._inflight = Gauge(
-            "pdscale_router_inflight_requests",
-            "Requests that arrived and have not ended.",
-            ("place",),
-            registry=self.registry,
-        )
-        self._placements = self._counter(
-            "placements", "Rounds by where their prefill ran, and why.", "place", "placement", "reason"
-        )
-        self._tokens = {
-            name: self._counter(name, text, "place")
-            for name, text in (
-                ("prompt_tokens", "Prompt tokens of completed rounds."),
-                ("uncached_prompt_tokens", "Prompt tokens that no prefix cache held."),
-                ("uncached_prompt_tokens_squared", "Sum of squares of a round's uncached tokens."),
-                ("output_tokens", "Output tokens of completed rounds."),
-                ("output_tokens_squared", "Sum of squares of a round's output tokens."),
-                ("completed", "Rounds whose usage was seen."),
-            )
+        self._counts: dict[str, defaultdict[tuple[str, ...], float]] = {
+            name: defaultdict(float) for name in _COUNTERS
         }
-        self._estimates = {
-            name: self._counter(name, text, "place")
-            for name, text in (
-                ("estimated_uncached_tokens", "Uncached tokens as estimated before placement."),
-                ("measured_uncached_tokens", "Uncached tokens of those rounds, by the engine."),
-            )
-        }
-        self._ttft = Histogram(
-            "pdscale_router_time_to_first_token_seconds",
-            "From arrival of a streamed request to its first byte.",
-            ("place",),
-            buckets=_TTFT_BUCKETS,
-            registry=self.registry,
-        )
-        self._tpot = Histogram(
-            "pdscale_router_time_per_output_token_seconds",
-            "Mean time between a streamed round's output tokens.",
-            ("place",),
-            buckets=_TPOT_BUCKETS,
-            registry=self.registry,
-        )
-        self._slo = self._counter(
-            "slo_requests", "Streamed or failed rounds by whether they met the SLO.", "place", "slo", "met"
-        )
+        self._received, self._ended = self._counts["requests_received"], self._counts["requests"]
+        self._inflight: defaultdict[str, float] = defaultdict(float)
+        self._ttft, self._tpot = Distribution(_TTFT), Distribution(_TPOT)
+        self.registry.register(self)
 
     def watch(self, name: str, text: str, figure: Callable[[], float]) -> None:
         """A gauge that is read when asked for."""
-        gauge = Gauge(f"pdscale_router_{name}", text, registry=self.registry)
-        gauge.set_function(figure)
+        Gauge(_PREFIX + name, text, registry=self.registry).set_function(figure)
 
     def sessions(self, figure: Callable[[], float]) -> None:
-        gauge = Gauge("pdscale_router_sessions", "Sessions bound.", ("place",), registry=self.registry)
+        gauge = Gauge(_PREFIX + "sessions", "Sessions bound.", ("place",), registry=self.registry)
         gauge.labels(Place.FRONT).set_function(figure)
 
     def received(self, place: Place) -> None:
-        self._received.labels(place).inc()
-        self._inflight.labels(place).inc()
+        self._received[(place,)] += 1
+        self._inflight[place] += 1
 
     def ended(self, place: Place, code: int) -> None:
-        self._ended.labels(place, str(code)).inc()
-        self._inflight.labels(place).dec()
+        self._ended[place, str(code)] += 1
+        self._inflight[place] -= 1
 
     def placed(self, kind: Kind, reason: PlacementReason) -> None:
-        self._placements.labels(Place.SIDECAR, kind, reason).inc()
+        self._counts["placements"][Place.SIDECAR, kind, reason] += 1
 
     def estimated(self, *, guess: float, actual: float) -> None:
-        for name, tokens in (
-            ("estimated_uncached_tokens", guess),
-            ("measured_uncached_tokens", actual),
-        ):
-            self._estimates[name].labels(Place.SIDECAR).inc(tokens)
+        self._add("estimated_uncached_tokens", Place.SIDECAR, guess)
+        self._add("measured_uncached_tokens", Place.SIDECAR, actual)
 
     def completed(self, usage: Usage, *, uncached: float) -> None:
+        prompt, completion = usage.prompt, usage.completion
         for name, figure in (
-            ("prompt_tokens", usage.prompt),
+            ("prompt_tokens", prompt),
             ("uncached_prompt_tokens", uncached),
-            ("uncached_prompt_tokens_squared", uncached**2),
-            ("output_tokens", usage.completion),
-            ("output_tokens_squared", usage.completion**2),
+            ("uncached_prompt_tokens_squared", uncached * uncached),
+            ("output_tokens", completion),
+            ("output_tokens_squared", completion * completion),
             ("completed", 1),
         ):
-            self._tokens[name].labels(Place.FRONT).inc(figure)
+            self._counts[name][_AT_FRONT] += figure
 
     def served(self, slo: SLO, *, ttft: Seconds, tpot: Seconds | None) -> None:
         """A streamed round; with a single output token there is no time between tokens to miss."""
-        self._ttft.labels(Place.FRONT).observe(ttft)
+        self._ttft.add(ttft)
         in_time, in_pace = ttft <= slo.ttft, tpot is None or tpot <= slo.tpot
         if tpot is not None:
-            self._tpot.labels(Place.FRONT).observe(tpot)
+            self._tpot.add(tpot)
             self._judge("tpot", met=in_pace)
         self._judge("ttft", met=in_time)
         self._judge("both", met=in_time and in_pace)
@@ -132,8 +140,27 @@ class Meters:
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
 
-    def _judge(self, slo: str, *, met: bool) -> None:
-        self._slo.labels(Place.FRONT, slo, str(met).lower()).inc()
+    def collect(self) -> Iterable[Metric]:
+        for name, (text, labels) in _COUNTERS.items():
+            family = CounterMetricFamily(_PREFIX + name, text, labels=labels)
+            for values, count in self._counts[name].items():
+                family.add_metric(values, count)
+            yield family
+        inflight = GaugeMetricFamily(
+            _PREFIX + "inflight_requests", "Requests that arrived and have not ended.", labels=("place",)
+        )
+        for place, count in self._inflight.items():
+            inflight.add_metric((place,), count)
+        yield inflight
+        yield self._ttft.family(
+            "time_to_first_token_seconds", "From arrival of a streamed request to its first byte."
+        )
+        yield self._tpot.family(
+            "time_per_output_token_seconds", "Mean time between a streamed round's output tokens."
+        )
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"pdscale_router_{name}", text, labels, registry=self.registry)
+    def _judge(self, slo: str, *, met: bool) -> None:
+        self._counts["slo_requests"][Place.FRONT, slo, "true" if met else "false"] += 1
+
+    def _add(self, name: str, place: Place, amount: float) -> None:
+        self._counts[name][(place,)] += amount

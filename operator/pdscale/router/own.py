@@ -6,9 +6,7 @@ every decode replica hears the same figure, and the transfer that follows is not
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
@@ -34,30 +32,17 @@ class OwnEngine:
     resident_tokens: Tokens = 0.0
 
     def load(self, now: Seconds) -> Load:
-        return replace(
-            self.gauges,
+        gauges = self.gauges
+        return Load(
+            running=gauges.running,
+            waiting=gauges.waiting,
+            kv_usage=gauges.kv_usage,
             queued_tokens=max(0.0, self.queued_tokens),
             resident_tokens=max(0.0, self.resident_tokens),
             ttft=self.ttft.mean(now),
             itl=self.itl.mean(now),
             seen_at=now,
         )
-
-    @contextmanager
-    def prefilling(self, tokens: Tokens) -> Iterator[None]:
-        self.queued_tokens += tokens
-        try:
-            yield
-        finally:
-            self.queued_tokens -= tokens
-
-    @contextmanager
-    def resident(self, tokens: Tokens) -> Iterator[None]:
-        self.resident_tokens += tokens
-        try:
-            yield
-        finally:
-            self.resident_tokens -= tokens
 
     async def healthy(self, client: aiohttp.ClientSession) -> bool:
         try:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from pdscale.model.cluster import Endpoint
@@ -28,11 +29,11 @@ class Peer:
 
     @property
     def url(self) -> str:
-        return f"http://{_host(self.endpoint.address)}:{self.http_port}"
+        return _url(self.endpoint.address, self.http_port)
 
     @property
     def admin_url(self) -> str:
-        return f"http://{_host(self.endpoint.address)}:{self.admin_port}"
+        return _url(self.endpoint.address, self.admin_port)
 
 
 def peer_of_pod(pod: Mapping[str, Any]) -> Peer | None:
@@ -83,5 +84,6 @@ def _named_ports(spec: Mapping[str, Any]) -> dict[str, int]:
     return {p["name"]: p["containerPort"] for c in containers for p in c.get("ports") or () if p.get("name")}
 
 
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+@lru_cache(maxsize=4096)
+def _url(address: str, port: int) -> str:
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

@@ -9,14 +9,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pdscale.engines.answers import StreamReader, read_json
 from pdscale.engines.dialects import usable_for_prefill
-from pdscale.engines.hygiene import forwarded
 from pdscale.engines.ledger import Clocks, Ledger
 from pdscale.model.cluster import Endpoint
 from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
-from pdscale.placement.exchange import Exchange, Failure
+from pdscale.placement.exchange import Exchange
 from pdscale.placement.lengths import Estimate, Lengths
 from pdscale.placement.policy import (
     BusyReason,
@@ -27,11 +25,12 @@ from pdscale.placement.policy import (
     Round,
     local,
 )
-from pdscale.router.inbound import REFUSED_HEADER, Inbound
-from pdscale.router.legs import LegFailed
+from pdscale.router.inbound import Inbound
 from pdscale.router.meters import Meters
 from pdscale.router.outlet import Outlet
-from pdscale.router.proxy import RoundTrip, Tools, Verdict
+from pdscale.router.plain import pass_to_engine, refuse
+from pdscale.router.proxy import RoundTrip, Verdict
+from pdscale.router.tools import Tools
 
 
 @dataclass(slots=True)
@@ -49,9 +48,9 @@ class Decider:
 
     async def serve(self, inbound: Inbound, outlet: Outlet) -> int:
         if self.tools.roster.role_of(self.me) is not Role.DECODE:
-            return await refuse(outlet, BusyReason.WRONG_ROLE)
+            return refuse(outlet, BusyReason.WRONG_ROLE)
         if inbound.body is None:
-            return await self._pass(inbound, outlet)
+            return await pass_to_engine(self.tools, inbound, outlet)
         return await self._round(inbound, inbound.body, outlet)
 
     async def _round(self, inbound: Inbound, body: dict[str, object], outlet: Outlet) -> int:
@@ -121,91 +120,3 @@ class Decider:
             )
         if verdict.params is not None and usable_for_prefill(verdict.params):
             self.ledger.keep(inbound.session, verdict.params, Clocks(now, self.wall()))
-
-    async def _pass(self, inbound: Inbound, outlet: Outlet) -> int:
-        """Whatever is not a round of a session: models, tokenisation, embeddings, other APIs."""
-        return await pass_to_engine(self.tools, inbound, outlet)
-
-
-@dataclass(slots=True)
-class Gate:
-    """The prefill role: a prefill leg goes to the engine, and its answer back, as they are."""
-
-    tools: Tools
-
-    async def serve(
-        self,
-        outlet: Outlet,
-        *,
-        target: str,
-        headers: list[tuple[str, str]],
-        content: bytes,
-        tokens: float,
-    ) -> int:
-        own, began = self.tools.own, self.tools.clock()
-        with own.prefilling(tokens):
-            try:
-                answer = await self.tools.legs.open(
-                    own.url + target, method="POST", headers=forwarded(headers), content=content
-                )
-                try:
-                    reply = await answer.whole()
-                finally:
-                    answer.close()
-            except LegFailed as error:
-                return await lost(outlet, error)
-        now = self.tools.clock()
-        if answer.status == 200:
-            own.ttft.add(now - began, now=now)
-        await outlet.whole(answer.status, answer.headers, reply)
-        return answer.status
-
-
-async def pass_to_engine(tools: Tools, inbound: Inbound, outlet: Outlet) -> int:
-    """Any request, unplaced; transfer parameters are still kept from the client."""
-    try:
-        answer = await tools.legs.open(
-            tools.own.url + inbound.target,
-            method=inbound.method,
-            headers=inbound.headers,
-            content=inbound.content,
-            replay=True,
-        )
-    except LegFailed as error:
-        return await lost(outlet, error)
-    try:
-        if not answer.streams:
-            await outlet.whole(answer.status, answer.headers, read_json(await answer.whole()).content)
-            return answer.status
-        await outlet.begin(answer.status, answer.headers)
-        reader = StreamReader()
-        while chunk := await answer.chunk():
-            await outlet.write(reader.feed(chunk))
-        await outlet.write(reader.flush())
-        await outlet.end()
-        return answer.status
-    except LegFailed as error:
-        return await lost(outlet, error)
-    finally:
-        answer.close()
-
-
-async def lost(outlet: Outlet, error: LegFailed) -> int:
-    """Tell the client of a lost engine, in the head or, too late for that, in the stream."""
-    status = 504 if error.failure is Failure.TIMED_OUT else 502
-    if outlet.response is None:
-        await outlet.error(status, f"the engine gave no answer: {error.failure}", kind=error.failure)
-    else:
-        await outlet.cut(f"the engine was lost while it answered: {error.failure}", status=status)
-    return status
-
-
-async def refuse(outlet: Outlet, reason: BusyReason, *, status: int = 503) -> int:
-    """A refusal that another replica may not repeat: the caller is told so by a header."""
-    await outlet.error(
-        status,
-        f"this replica takes no such work now: {reason}",
-        kind=reason,
-        own=[("Retry-After", "1"), (REFUSED_HEADER, reason)],
-    )
-    return status

@@ -1,0 +1,59 @@
+"""Passes a stream's pieces on inside the socket's callback, and notes the pace of its tokens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pdscale.engines.answers import StreamReader
+from pdscale.model.units import Seconds
+from pdscale.placement.window import SlidingMean
+
+# The mean is weighted by tokens, so that noting several at once changes nothing but the work.
+_EVERY: Final[Seconds] = 0.05
+
+
+@dataclass(slots=True)
+class Pace:
+    reader: StreamReader
+    write: Callable[[bytes], None]
+    itl: SlidingMean
+    clock: Callable[[], Seconds]
+    _noted: Seconds = 0.0
+    _events: int = 0
+    _last: Seconds = 0.0
+
+    def first(self, piece: bytes) -> None:
+        """What came with the first byte tells nothing of the pace."""
+        self.write(self.reader.feed(piece))
+        self._noted = self._last = self.clock()
+        self._events = self.reader.events
+
+    def take(self, piece: bytes) -> None:
+        seen = self.reader.events
+        self.write(self.reader.feed(piece))
+        if self.reader.events != seen:
+            now = self._last = self.clock()
+            if now - self._noted >= _EVERY:
+                self.note(now)
+
+    def note(self, now: Seconds) -> None:
+        """Up to the last token: what passed since then is not between tokens."""
+        events = self.reader.events - self._events
+        if events:
+            self.itl.add((self._last - self._noted) / events, now=now, weight=events)
+            self._noted, self._events = self._last, self.reader.events
+
+
+@dataclass(slots=True)
+class Passing:
+    """Passes a stream's pieces on inside the socket's callback; ``last`` is when the last token came."""
+
+    reader: StreamReader
+    write: Callable[[bytes], None]
+    clock: Callable[[], Seconds]
+    last: Seconds
+
+    def take(self, piece: bytes) -> None:
+        self.write(self.reader.feed(piece))
+        if not self.reader.done:
+            self.last = self.clock()

@@ -1,0 +1,59 @@
+"""A prefill leg on another replica: sent to its gate, read whole, judged.
+
+There is one deadline for all of it, since a leg that hangs costs the client its first token; whatever
+becomes of it, the round goes on elsewhere.
+"""
+
+from typing import Final
+
+import orjson
+
+from pdscale.engines.answers import read_json
+from pdscale.engines.dialects import Body, usable_for_decode
+from pdscale.model.units import Tokens
+from pdscale.placement import exchange as x
+from pdscale.placement.exchange import Failure
+from pdscale.router.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound
+from pdscale.router.legs import LegFailed, failure_of
+from pdscale.router.loads import LOAD_HEADER, hear
+from pdscale.router.tools import Tools
+
+_LEG: Final = LEG_HEADER.encode()
+_PREFILL: Final = PREFILL_LEG.encode()
+_TOKENS: Final = TOKENS_HEADER.encode()
+
+
+async def prefill(
+    tools: Tools, inbound: Inbound, leg: Body, *, endpoint: str, new_tokens: Tokens
+) -> x.PrefillDone | x.PrefillFailed:
+    peer = tools.roster.peer(endpoint)
+    if peer is None:
+        return x.PrefillFailed(Failure.UNREACHABLE)
+    marks = b"%b: %b\r\n%b: %d\r\n" % (_LEG, _PREFILL, _TOKENS, round(new_tokens))
+    try:
+        answer = await tools.legs.open(
+            peer.url,
+            inbound.target,
+            method="POST",
+            headers=inbound.headers + marks,
+            content=orjson.dumps(leg),
+            within=tools.prefill_timeout,
+        )
+        try:
+            content = await answer.whole()
+        finally:
+            answer.close()
+    except LegFailed as error:
+        if error.failure is Failure.UNREACHABLE:
+            tools.roster.suspect(endpoint, now=tools.clock())
+        return x.PrefillFailed(error.failure)
+    told = answer.header(LOAD_HEADER)
+    if told is not None:
+        hear(tools.roster, endpoint, told, now=tools.clock())
+    failure = failure_of(answer.status)
+    if failure is not None:
+        return x.PrefillFailed(failure)
+    params = read_json(content).params
+    if params is None or not usable_for_decode(params):
+        return x.PrefillFailed(Failure.NO_PARAMS)
+    return x.PrefillDone(params)

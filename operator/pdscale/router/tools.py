@@ -1,0 +1,20 @@
+"""What every round of a sidecar needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pdscale.engines.dialects import Dialect
+from pdscale.model.units import Seconds
+from pdscale.router.legs import Legs
+from pdscale.router.own import OwnEngine
+from pdscale.router.roster import Roster
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    legs: Legs
+    roster: Roster
+    dialect: Dialect
+    own: OwnEngine
+    prefill_timeout: Seconds
+    clock: Callable[[], Seconds]

@@ -1,0 +1,162 @@
+"""One connection to a peer: a request goes out, an answer comes in, then the next.
+
+A connection is kept only if nothing about it is odd: the answer's framing told its end, nothing came
+after it, all of the request was taken, and neither side asked to close.
+"""
+
+import asyncio
+import socket
+from typing import Final, Protocol, cast
+
+from pdscale.router.wire.answer_head import LARGEST_HEAD, AnswerHead
+from pdscale.router.wire.errors import Closed, Expired, Nonsense
+from pdscale.router.wire.framing import Framing
+from pdscale.router.wire.incoming import Incoming
+
+_WITH_BODY: Final = ("POST", "PUT", "PATCH")
+_JOINED: Final = 64 * 1024  # up to here one copy is cheaper than two writes
+
+
+class Keeper(Protocol):
+    """Who owns a connection while no request does."""
+
+    def keep(self, link: "Link") -> None: ...
+
+    def lost(self, link: "Link") -> None: ...
+
+
+class Link(asyncio.Protocol):
+    """``quiet`` counts ticks without a byte while an answer is due; ``used`` requests were sent before."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._incoming: Incoming | None = None
+        self._framing: Framing | None = None
+        self._method = ""
+        self._head = b""
+        self._paused = False
+        self.quiet = 0
+        self.used = 0
+        self.idle_since = 0.0
+        self.closed = False
+
+    @property
+    def busy(self) -> bool:
+        return self._incoming is not None
+
+    def send(self, method: str, head: bytes, body: bytes) -> Incoming:
+        """``head`` is the start line and all headers but the length, each with its line end."""
+        self.used += 1
+        self.quiet = 0
+        self._method = method
+        incoming = self._incoming = Incoming(self)
+        if body or method in _WITH_BODY:
+            head = b"%bcontent-length: %d\r\n\r\n" % (head, len(body))
+        else:
+            head += b"\r\n"
+        if len(body) <= _JOINED:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+        return incoming
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        no_delay(transport)
+
+    def data_received(self, data: bytes) -> None:
+        incoming = self._incoming
+        if incoming is None:  # nobody asked
+            self.abort()
+            return
+        self.quiet = 0
+        try:
+            framing = self._framing
+            if framing is None:
+                rest = self._take_head(incoming, data)
+                framing = self._framing
+                if rest is None or framing is None:
+                    return
+                data = rest
+            if data and (piece := framing.feed(data)):
+                (incoming.take or incoming.hold)(piece)
+            if framing.done:
+                self._complete(incoming, framing)
+        except Exception as error:
+            self._fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        incoming, framing = self._incoming, self._framing
+        self._incoming = None
+        if incoming is not None and not incoming.over:
+            began = framing is not None
+            whole = framing is not None and exc is None and framing.at_close()
+            incoming.end(None if whole else Closed(f"the peer closed: {exc!r}", began=began))
+        self._keeper.lost(self)
+
+    def tick(self, silence: int) -> None:
+        """Too many ticks without a byte are the end, be it the peer's fault or a client's that reads none."""
+        self.quiet += 1
+        if self._incoming is not None and self.quiet > silence:
+            self._fail(Expired("no byte for too long", began=self._framing is not None))
+
+    def pause(self) -> None:
+        if not self._paused and not self.closed:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and not self.closed:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        self.closed = True
+        self._incoming = None
+        self._transport.abort()
+
+    def _take_head(self, incoming: Incoming, data: bytes) -> bytes | None:
+        """What follows the head, if all of that is here. Interim answers (1xx) are read over."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            if end > LARGEST_HEAD:
+                break
+            head, data = AnswerHead(data[:end]), data[end + 4 :]
+            if head.status == 101:
+                raise Nonsense("the peer switched protocols unasked")
+            if head.status >= 200:
+                self._framing = head.framing(self._method)
+                incoming.begin(head)
+                return data
+        if len(data) > LARGEST_HEAD:
+            raise Nonsense(f"the head of an answer must be at most {LARGEST_HEAD} bytes")
+        self._head = data
+        return None
+
+    def _complete(self, incoming: Incoming, framing: Framing) -> None:
+        head = incoming.head
+        sound = head is not None and head.keep_alive and not framing.surplus
+        self._incoming, self._framing = None, None
+        if sound and not self._transport.get_write_buffer_size() and not self._transport.is_closing():
+            self.resume()
+            self._keeper.keep(self)
+        else:
+            self.closed = True
+            self._transport.abort()
+        incoming.end(None)
+
+    def _fail(self, error: Exception) -> None:
+        incoming = self._incoming
+        self.abort()
+        if incoming is not None and not incoming.over:
+            incoming.end(error)
+
+
+def no_delay(transport: asyncio.BaseTransport) -> None:
+    """Nagle's algorithm with delayed acknowledgements holds a kept-alive stream's first events for 40 ms."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

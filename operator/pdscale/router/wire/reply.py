@@ -1,0 +1,116 @@
+"""The answer to one request, written by hand: nothing here waits.
+
+A stream's head is sent together with its first piece. Whoever feeds a stream is throttled while the
+client does not take what it was sent.
+"""
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Protocol
+
+_BODILESS = (204, 304)
+
+
+class Sender(Protocol):
+    """The client's connection."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def answered(self, *, close: bool) -> None: ...
+
+    @property
+    def ends(self) -> bool:
+        """Whether the connection ends with this answer."""
+
+    def throttle(self, pause: Callable[[], None], resume: Callable[[], None]) -> None: ...
+
+    def unthrottle(self) -> None: ...
+
+
+class Reply:
+    """``status`` is 0 until a head was begun; ``ended`` once the client has (or will get) all of it."""
+
+    __slots__ = ("_chunked", "_close", "_first", "_head_only", "_old", "_sender", "ended", "status")
+
+    def __init__(self, sender: Sender, *, method: str, version: str) -> None:
+        self._sender = sender
+        self._head_only = method == "HEAD"
+        self._old = version != "1.1"
+        self._first = b""
+        self._chunked = self._close = self.ended = False
+        self.status = 0
+
+    def begin(self, status: int, lines: bytes) -> None:
+        """A stream's head. ``lines`` are whole header lines without those about the connection."""
+        self._chunked = not self._old and not self._head_only
+        framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        self._first = self._head(status, lines + framing, close=self._old)
+
+    def write(self, piece: bytes) -> None:
+        if not piece or self._head_only:
+            return
+        if self._chunked:
+            piece = b"%x\r\n%b\r\n" % (len(piece), piece)
+        if self._first:
+            piece, self._first = self._first + piece, b""
+        self._sender.send(piece)
+
+    def end(self) -> None:
+        last = self._first + b"0\r\n\r\n" if self._chunked else self._first
+        self._end(last)
+
+    def whole(self, status: int, lines: bytes, content: bytes) -> None:
+        """An answer with a length, in one piece."""
+        if status not in _BODILESS:
+            lines = b"%bcontent-length: %d\r\n" % (lines, len(content))
+        head = self._head(status, lines, close=False)
+        self._end(head if self._head_only else head + content)
+
+    def throttle(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        """Have a source paused while the client is behind."""
+        self._sender.throttle(pause, resume)
+
+    def unthrottle(self) -> None:
+        self._sender.unthrottle()
+
+    def _head(self, status: int, lines: bytes, *, close: bool) -> bytes:
+        if self.status:
+            raise RuntimeError("an answer has one head only")
+        self.status = status
+        self._close = close or self._sender.ends
+        last = b"connection: close\r\n\r\n" if self._close else b"\r\n"
+        return opening(status) + lines + last
+
+    def _end(self, last: bytes) -> None:
+        if last:
+            self._sender.send(last)
+        self._first = b""
+        self.ended = True
+        self._sender.answered(close=self._close)
+
+
+def farewell(status: int, lines: bytes, content: bytes) -> bytes:
+    """A connection's last answer, in JSON."""
+    return b"%bcontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+        opening(status),
+        lines,
+        len(content),
+        content,
+    )
+
+
+def opening(status: int, wall: Callable[[], float] = time.time) -> bytes:
+    """Start line and date."""
+    return _opening(status, int(wall()))
+
+
+@lru_cache(maxsize=64)
+def _opening(status: int, second: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Unknown"
+    return f"HTTP/1.1 {status} {phrase}\r\ndate: {formatdate(second, usegmt=True)}\r\n".encode()
