@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pdscale_e2e.page import Block, CommandFailed, Shell, blocks
+from pdscale_e2e.waiting import eventually
 
 PAGE = """# Title
 
@@ -55,7 +56,14 @@ def test_what_runs_in_the_background_ends_with_the_shell(shell: Shell) -> None:
         printed = shell.run(Block(1, "sleep 60 &\necho pid=$!=\n"), within=10)
     pid = int(printed.split("pid=")[-1].split("=")[0])
     state = Path(f"/proc/{pid}/stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+    def over() -> bool:
+        try:
+            return state.read_text().split()[2] == "Z"
+        except OSError:
+            return True
+
+    eventually(over, within=5, what=f"process {pid} has ended")
 
 
 @pytest.mark.parametrize("script", ["false\n", "false | cat\n", "nonsense-command\n"])
