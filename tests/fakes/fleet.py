@@ -51,7 +51,19 @@ class Fleet:
     engines: dict[str, FakeEngine] = field(default_factory=dict)
     sidecars: dict[str, Router] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
+    common: dict[str, Any] = field(default_factory=dict)
     front: Router = None  # type: ignore[assignment]
+
+    @asynccontextmanager
+    async def another_front(self) -> AsyncIterator[Router]:
+        """One more front router, ready."""
+        front = Router(Settings(Place.FRONT, **self.common))
+        await front.start()
+        try:
+            await eventually(lambda: knows_all(front, self), what="discovery")
+            yield front
+        finally:
+            await front.stop()
 
     @property
     def url(self) -> str:
@@ -123,10 +135,9 @@ async def running_fleet(
             fleet.sidecars[name] = router
         for name in fleet.roles:
             await api.apply(fleet.pod(name))
-        fleet.front = Router(Settings(Place.FRONT, **common))
-        await fleet.front.start()
-        stack.push_async_callback(fleet.front.stop)
-        for router in (fleet.front, *fleet.sidecars.values()):
+        fleet.common = common
+        fleet.front = await stack.enter_async_context(fleet.another_front())
+        for router in fleet.sidecars.values():
             await eventually(lambda r=router: knows_all(r, fleet), what="discovery")  # type: ignore[misc]
         yield fleet
 
@@ -134,4 +145,4 @@ async def running_fleet(
 def knows_all(router: Router, fleet: Fleet) -> bool:
     view = router.roster.view(asyncio.get_running_loop().time())
     ready = {e.name for role in Role for e in view.of(role) if e.takes_new_work}
-    return ready == set(fleet.roles)
+    return ready == set(fleet.roles) and router.knows_sessions

@@ -58,6 +58,19 @@ async def test_later_remote_rounds_bring_the_history_to_the_prefill_engine() -> 
         assert fleet.world.violations == []
 
 
+def said(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+
+
+async def test_a_session_that_says_something_else_than_before_gets_none_of_its_history() -> None:
+    async with running_fleet(policy=PolicyName.ALWAYS_REMOTE) as fleet:
+        for texts in (("one",), ("ONE", "w0", "two"), ("ONE", "w0", "two", "w0", "three")):
+            await fleet.chat(said(*texts), headers={"X-Session-ID": "s"})
+        legs = [s.body["kv_transfer_params"] for s in fleet.engines["p-0"].seen]
+        assert [leg["remote_block_ids"] is not None for leg in legs] == [False, False, True]
+        assert fleet.world.violations == []
+
+
 async def test_a_local_round_hands_its_history_to_the_next_remote_round() -> None:
     async with running_fleet(policy=PolicyName.ALWAYS_REMOTE) as fleet:
         await fleet.api.apply(fleet.pod("p-0", draining=True))
@@ -68,11 +81,11 @@ async def test_a_local_round_hands_its_history_to_the_next_remote_round() -> Non
             return not any(e.takes_new_work for e in view.of(Role.PREFILL))
 
         await eventually(gone)
-        await fleet.chat("one", headers={"X-Session-ID": "s"})
+        await fleet.chat(said("one"), headers={"X-Session-ID": "s"})
         assert fleet.engines["d-0"].kinds == ["local"]
         await fleet.api.apply(fleet.pod("p-0"))
         await eventually(lambda: not gone())
-        await fleet.chat("one and two", headers={"X-Session-ID": "s"})
+        await fleet.chat(said("one", "w0", "two"), headers={"X-Session-ID": "s"})
         leg = fleet.engines["p-0"].seen[0].body["kv_transfer_params"]
         assert leg["remote_block_ids"] == [[1, 2, 3]]
         assert (leg["do_remote_decode"], leg["do_remote_prefill"]) == (True, False)

@@ -59,5 +59,9 @@ class Lengths:
             seen = min(max(prompt / body_bytes, _LEAST), _MOST)
             self.tokens_per_byte += _LEARNING * (seen - self.tokens_per_byte)
 
+    def forget(self, session: str) -> None:
+        """What it is said to have is not its own any more."""
+        self._known.pop(session, None)
+
     def __len__(self) -> int:
         return len(self._known)

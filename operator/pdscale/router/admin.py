@@ -6,8 +6,10 @@ import orjson
 from aiohttp import web
 
 from pdscale.model.cluster import Load
+from pdscale.placement.session_log import Served
 from pdscale.router.loads import load_figures
 from pdscale.router.meters import Meters
+from pdscale.router.whereabouts import format_served
 
 
 def admin_app(
@@ -16,6 +18,7 @@ def admin_app(
     drained: Callable[[], Awaitable[bool]],
     meters: Meters,
     load: Callable[[], Load] | None,
+    served: Callable[[str], Served] | None = None,
 ) -> web.Application:
     """``ready`` answers with what is missing, or with nothing.
 
@@ -44,10 +47,17 @@ def admin_app(
             raise web.HTTPNotFound(text="only a sidecar has an engine\n")
         return web.Response(body=orjson.dumps(load_figures(load())), content_type="application/json")
 
+    async def sessions(request: web.Request) -> web.Response:
+        if served is None:
+            raise web.HTTPNotFound(text="only a sidecar knows what its engine served\n")
+        content = format_served(served(request.query.get("since", "")))
+        return web.Response(body=content, content_type="application/json")
+
     app = web.Application()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/load", load_of)
     app.router.add_get("/drained", drained_of)
+    app.router.add_get("/sessions", sessions)
     return app

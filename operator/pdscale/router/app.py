@@ -18,8 +18,10 @@ from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
 from pdscale.placement.binding import Bindings
 from pdscale.placement.candidates import taking_work
+from pdscale.placement.correction import Correction
 from pdscale.placement.lengths import Lengths
 from pdscale.placement.policy import PlacementPolicy
+from pdscale.placement.session_log import SessionLog
 from pdscale.router.admin import admin_app
 from pdscale.router.discovery import KubernetesDiscovery
 from pdscale.router.front import Front
@@ -29,19 +31,22 @@ from pdscale.router.legs import Legs
 from pdscale.router.loads import LoadPoller, Telling
 from pdscale.router.meters import Meters, Place
 from pdscale.router.own import OwnEngine
-from pdscale.router.policies import placement_policy
+from pdscale.router.policies import admission_of, placement_policy
 from pdscale.router.roster import Roster
 from pdscale.router.settings import Settings
 from pdscale.router.sidecar import Decider
 from pdscale.router.surface import Surface
 from pdscale.router.tools import Tools
 from pdscale.router.traffic import Traffic
+from pdscale.router.turnstile import Turnstile
+from pdscale.router.whereabouts import Whereabouts
 from pdscale.router.wire.links import Links
 from pdscale.router.wire.request import Limits
 from pdscale.router.wire.server import Server
 
 log = logging.getLogger(__name__)
 _LOOPBACK: Final = "127.0.0.1"
+_SOME_SECONDS: Final[Seconds] = 1e-4  # a token, where no profile says better: only the order depends on it
 
 
 class Router:
@@ -51,6 +56,8 @@ class Router:
         self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
         self._admin: web.AppRunner | None = None
+        self._log: SessionLog | None = None
+        self._whereabouts: Whereabouts | None = None
         self.port = self.admin_port = 0
 
     async def start(self) -> None:
@@ -71,7 +78,14 @@ class Router:
             limits=Limits(body=settings.max_body),
         )
         self._follow()
-        admin = admin_app(ready=self.not_ready_because, drained=self._drained, meters=self._meters, load=load)
+        log_of = self._log
+        admin = admin_app(
+            ready=self.not_ready_because,
+            drained=self._drained,
+            meters=self._meters,
+            load=load,
+            served=None if log_of is None else lambda mark: log_of.since(mark, clock()),
+        )
         self.admin_port = await self._listen_admin(admin)
         self.port = await self._listen(settings.port)
 
@@ -83,8 +97,15 @@ class Router:
             return "the peers are not known yet"
         if self._own is not None:
             return "" if await self._own.healthy(self._client) else "the engine is not healthy"
+        if not self.knows_sessions:
+            return "where sessions live is not known yet"
         found = taking_work(self.roster.view(self._clock()), Role.DECODE)
         return "" if found else "no decode replica is ready"
+
+    @property
+    def knows_sessions(self) -> bool:
+        """False for a front that has not yet heard from the decode replicas which sessions are theirs."""
+        return self._whereabouts is None or self._whereabouts.known
 
     async def drain(self) -> None:
         """Not ready from now on; returns when what is open has ended, or time is up."""
@@ -110,11 +131,13 @@ class Router:
     def _front(self, clock: Callable[[], Seconds]) -> Surface:
         bindings = Bindings()
         self._meters.sessions(lambda: len(bindings))
+        self._whereabouts = Whereabouts(self._client, self.roster, bindings)
         front = Front(self._legs, self.roster, bindings, Lengths(), self._meters, self._settings.slo, clock)
         return Surface(Place.FRONT, front, None, self._meters, self._traffic, clock)
 
     def _sidecar(self, own: OwnEngine, clock: Callable[[], Seconds]) -> Surface:
-        settings = self._settings
+        settings, correction = self._settings, Correction()
+        self._log = SessionLog()
         tools = Tools(
             legs=self._legs,
             roster=self.roster,
@@ -126,7 +149,9 @@ class Router:
         decider = Decider(
             me=settings.pod_name,
             tools=tools,
-            policy=policy_of(settings),
+            policy=policy_of(settings, correction),
+            correction=correction,
+            log=self._log,
             ledger=Ledger(lease=settings.kv_lease),
             lengths=Lengths(),
             meters=self._meters,
@@ -134,7 +159,8 @@ class Router:
             wall=time.time,
         )
         telling = Telling(lambda: own.load(clock()), clock)
-        return Surface(Place.SIDECAR, decider, Gate(tools), self._meters, self._traffic, clock, extra=telling)
+        gate = _gate(tools, settings)
+        return Surface(Place.SIDECAR, decider, gate, self._meters, self._traffic, clock, extra=telling)
 
     def _follow(self) -> None:
         """Start what runs beside the traffic."""
@@ -154,6 +180,8 @@ class Router:
         self._run(LoadPoller(self._client, roster, asked).run())
         if self._own is not None:
             self._run(self._own.follow(self._client))
+        if self._whereabouts is not None:
+            self._run(self._whereabouts.run())
 
     def _run(self, work: Awaitable[None]) -> None:
         self._tasks.append(asyncio.ensure_future(work))
@@ -190,11 +218,23 @@ class Router:
         return math.nan if seen is None else self._clock() - seen
 
 
-def policy_of(settings: Settings) -> PlacementPolicy:
+def _gate(tools: Tools, settings: Settings) -> Gate:
+    profile = settings.profile
+    admission = admission_of(settings.queue_order, admit=settings.admit, reject_late=settings.reject_late)
+    return Gate(
+        tools,
+        ttft=settings.slo.ttft,
+        seconds_of=_SOME_SECONDS.__mul__ if profile is None else profile.prefill_seconds,
+        turnstile=None if tools.dialect.both_at_once else Turnstile(admission, tools.clock),
+    )
+
+
+def policy_of(settings: Settings, correction: Correction) -> PlacementPolicy:
     return placement_policy(
         settings.placement,
         slo=settings.slo,
         profile=settings.profile,
         threshold_tokens=settings.threshold_tokens,
         table=settings.placement_table,
+        correction=correction,
     )

@@ -1,29 +1,56 @@
-"""The prefill role: guards the engine.
+"""The prefill role: guards the engine, and keeps the legs in order that wait for it.
 
 A prefill leg is passed to the engine in either role, since both roles' engines are alike: one that was
 under way while the role changed need not fail.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from pdscale.engines.hygiene import forwarded
+from pdscale.model.units import Seconds, Tokens
+from pdscale.placement.ordering import PrefillLeg
 from pdscale.router.legs import LegFailed
 from pdscale.router.outlet import Outlet
-from pdscale.router.plain import lost
+from pdscale.router.plain import lost, refuse
 from pdscale.router.tools import Tools
+from pdscale.router.turnstile import Turnstile
 from pdscale.router.wire.request import Headers, Request
 
 
 @dataclass(slots=True)
 class Gate:
-    """The prefill role: a prefill leg goes to the engine, and its answer back, as they are."""
+    """A prefill leg goes to the engine when it is its turn, and its answer back, as they are.
+
+    ``seconds_of`` predicts what so many new tokens take. Without a ``turnstile`` the engine gets everything
+    at once: legs that meet at the engines must not be held back here while the other side waits.
+    """
 
     tools: Tools
+    ttft: Seconds
+    seconds_of: Callable[[Tokens], Seconds]
+    turnstile: Turnstile | None = None
 
     async def serve(self, request: Request, outlet: Outlet, *, tokens: float) -> int:
         own, began = self.tools.own, self.tools.clock()
         own.queued_tokens += tokens
+        try:
+            if self.turnstile is None:
+                return await self._pass(request, outlet, began)
+            leg = PrefillLeg(arrived=began, seconds=self.seconds_of(tokens), deadline=began + self.ttft)
+            busy = await self.turnstile.enter(leg)
+            if busy is not None:
+                return refuse(outlet, busy.reason, status=busy.status)
+            try:
+                return await self._pass(request, outlet, began)
+            finally:
+                self.turnstile.leave(leg)
+        finally:
+            own.queued_tokens -= tokens
+
+    async def _pass(self, request: Request, outlet: Outlet, began: Seconds) -> int:
+        own = self.tools.own
         try:
             answer = await self.tools.legs.open(
                 own.url,
@@ -38,8 +65,6 @@ class Gate:
                 answer.close()
         except LegFailed as error:
             return lost(outlet, error)
-        finally:
-            own.queued_tokens -= tokens
         now = self.tools.clock()
         if answer.status == 200:
             own.ttft.add(now - began, now=now)

@@ -12,7 +12,7 @@ from typing import Any, Final, assert_never
 
 from pdscale.engines.answers import Reading, StreamReader, Usage, read_json
 from pdscale.engines.splice import splice
-from pdscale.model.units import Tokens
+from pdscale.model.units import Seconds, Tokens
 from pdscale.placement import exchange as x
 from pdscale.placement.exchange import Exchange, Failure, Params
 from pdscale.router.inbound import REFUSED_HEADER, Inbound
@@ -33,6 +33,7 @@ class Verdict:
     code: int
     usage: Usage | None = None
     params: Params | None = None
+    first_token: Seconds | None = None  # of a stream; an answer in one piece does not show it
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class RoundTrip:
     _reading: Reading | None = None
     _reader: StreamReader = field(default_factory=StreamReader)
     _own_error: bytes | None = None
+    _first_token: Seconds | None = None
 
     async def run(self) -> Verdict:
         self._reader.hide_usage = self.inbound.hide_usage
@@ -69,7 +71,7 @@ class RoundTrip:
                     case x.Finish(params):
                         if self._reading is None:
                             self.outlet.end()
-                        return Verdict(self._status(200), self._usage(), params)
+                        return Verdict(self._status(200), self._usage(), params, self._first_token)
                     case x.Cut(failure):
                         message = f"the engine was lost while it answered: {failure}"
                         self.outlet.cut(message, status=502)
@@ -139,6 +141,7 @@ class RoundTrip:
             self._reading = read_json(self._held)
             self.outlet.whole(answer.status, answer.headers, self._reading.content)
             return x.DecodeEnded(self._reading.params)
+        self._first_token = self.tools.clock()
         self.outlet.begin(answer.status, answer.headers)
         pace = Pace(self._reader, self.outlet.write, own.itl, self.tools.clock)
         pace.first(self._held)

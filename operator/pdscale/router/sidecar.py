@@ -7,13 +7,15 @@ not fail. Anything else reaches an engine through a decode pod only.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pdscale.engines.dialects import usable_for_prefill
 from pdscale.engines.ledger import Clocks, Ledger
 from pdscale.model.cluster import Endpoint
 from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
+from pdscale.placement.continuity import Continuity
+from pdscale.placement.correction import Correction
 from pdscale.placement.exchange import Exchange
 from pdscale.placement.lengths import Estimate, Lengths
 from pdscale.placement.policy import (
@@ -25,6 +27,7 @@ from pdscale.placement.policy import (
     Round,
     local,
 )
+from pdscale.placement.session_log import SessionLog
 from pdscale.router.inbound import Inbound
 from pdscale.router.meters import Meters
 from pdscale.router.outlet import Outlet
@@ -45,6 +48,9 @@ class Decider:
     meters: Meters
     rng: random.Random
     wall: Callable[[], Seconds]
+    correction: Correction = field(default_factory=Correction)
+    continuity: Continuity = field(default_factory=Continuity)
+    log: SessionLog = field(default_factory=SessionLog)
 
     async def serve(self, inbound: Inbound, outlet: Outlet) -> int:
         if self.tools.roster.role_of(self.me) is not Role.DECODE:
@@ -55,6 +61,7 @@ class Decider:
 
     async def _round(self, inbound: Inbound, body: dict[str, object], outlet: Outlet) -> int:
         now = self.tools.clock()
+        self._recognise(inbound, body, now)
         splittable = self.tools.dialect.splittable(inbound.path, body)
         estimate = self.lengths.estimate(inbound.session, inbound.received_bytes, now=now)
         placement = self._place(inbound, estimate, now) if splittable else self._unsplit(now)
@@ -75,8 +82,24 @@ class Decider:
             verdict = await trip.run()
         finally:
             self._count(placement, trip.exchange)
+        if (
+            placement.predicted is not None
+            and verdict.first_token is not None
+            and not trip.exchange.fell_back
+        ):
+            seen = verdict.first_token - now
+            self.correction.observe(placement.kind, predicted=placement.predicted, seen=seen, now=now)
         self._remember(inbound, estimate, verdict)
         return verdict.code
+
+    def _recognise(self, inbound: Inbound, body: dict[str, object], now: Seconds) -> None:
+        """A request that does not go on where its session stopped has none of its history."""
+        if inbound.once:
+            return
+        self.log.note(inbound.session, now)
+        if not self.continuity.goes_on(inbound.session, body):
+            self.ledger.drop(inbound.session)
+            self.lengths.forget(inbound.session)
 
     def _place(self, inbound: Inbound, estimate: Estimate, now: Seconds) -> Placement:
         asked = Round(
@@ -84,6 +107,7 @@ class Decider:
             history=estimate.history,
             increment=estimate.increment,
             history_moves=self.ledger.has(inbound.session, now),
+            waited=max(0.0, now - inbound.arrived),
         )
         view = self.tools.roster.view(now)
         return self.policy.place(asked, view, self._self(now), now=now, rng=self.rng)

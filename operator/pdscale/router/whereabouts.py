@@ -19,6 +19,7 @@ from pdscale.router.peers import Peer
 from pdscale.router.roster import Roster
 
 EVERY: Final[Seconds] = 0.5
+_AT_FIRST: Final[Seconds] = 0.02  # until discovery has spoken: nobody is served before
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=2.0)
 _LONGEST_NAME: Final = 256
 
@@ -57,7 +58,7 @@ class Whereabouts:
             if self._roster.synced_at is not None:
                 await self.look()
                 self.known = True
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(EVERY if self.known else _AT_FIRST)
 
     async def look(self) -> None:
         peers = self._roster.peers(Role.DECODE)
