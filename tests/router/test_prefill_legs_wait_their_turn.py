@@ -2,6 +2,9 @@
 
 import asyncio
 
+from fakes.fleet import eventually, running_fleet
+from fakes.scripted import Fault
+from pdscale.model.slo import SLO
 from pdscale.placement.ordering import PrefillLeg
 from pdscale.placement.policy import BusyReason
 from pdscale.router.policies import QueueOrder, admission_of
@@ -71,3 +74,35 @@ async def test_a_full_queue_and_a_hopeless_leg_are_told_at_once() -> None:
     assert busy is not None
     assert busy.reason is BusyReason.TOO_LATE
     assert late.waiting == 0
+
+
+async def test_a_gate_sends_legs_to_its_engine_in_the_queues_order() -> None:
+    async with running_fleet(admit=1) as fleet:
+        engine, gate = fleet.engines["p-0"], f"http://127.0.0.1:{fleet.sidecars['p-0'].port}"
+        blank = {"do_remote_decode": True, "do_remote_prefill": False}
+
+        async def send(text: str, tokens: int) -> int:
+            headers = {"x-pdscale-leg": "prefill", "x-pdscale-uncached-tokens": str(tokens)}
+            more = {"max_tokens": 1, "stream": False, "kv_transfer_params": blank}
+            return (await fleet.chat(text, url=gate, headers=headers, **more)).status
+
+        engine.faults.append(Fault.STALL)
+        first = asyncio.create_task(send("first", 10))
+        await asyncio.wait_for(engine.reached.wait(), timeout=5)
+        own = fleet.sidecars["p-0"]._own
+        assert own is not None
+        rest = [asyncio.create_task(send("long", 50_000)), asyncio.create_task(send("short", 100))]
+        await eventually(lambda: own.queued_tokens == 50_110, what="both wait at the gate")
+        first.cancel()
+        assert await asyncio.gather(*rest) == [200, 200]
+        assert [seen.body["messages"][0]["content"] for seen in engine.seen] == ["first", "short", "long"]
+        assert own.queued_tokens == 0
+
+
+async def test_a_gate_that_refuses_makes_the_round_local() -> None:
+    async with running_fleet(admit=1, reject_late=True, slo=SLO(ttft=1e-6, tpot=1.0)) as fleet:
+        reply = await fleet.chat("hello")
+        assert reply.status == 200
+        assert fleet.engines["p-0"].seen == []
+        assert fleet.engines["d-0"].kinds == ["plain"]
+        assert await fleet.placements("d-0", "local", "PrefillFailed") == 1
