@@ -61,7 +61,9 @@ async def test_a_session_that_one_front_moved_is_found_there_by_the_other() -> N
 
 async def test_sessions_without_a_name_are_told_to_nobody() -> None:
     async with running_fleet() as fleet:
-        await fleet.chat()
+        prompt = {"model": "fake", "prompt": "hello", "max_tokens": 5}
+        async with fleet.client.post(f"{fleet.url}/v1/completions", json=prompt) as answer:
+            assert answer.status == 200
         async with fleet.client.get(
             f"http://127.0.0.1:{fleet.sidecars['d-0'].admin_port}/sessions"
         ) as answer:

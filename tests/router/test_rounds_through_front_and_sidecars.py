@@ -99,9 +99,28 @@ async def test_one_way_transfer_never_offers_history_and_keeps_local_rounds_plai
         assert fleet.world.violations == []
 
 
-async def test_a_request_without_a_session_leaves_no_blocks_pinned() -> None:
+async def test_the_first_round_of_a_chat_without_a_name_leaves_no_blocks_pinned() -> None:
     async with running_fleet(policy=PolicyName.ALWAYS_LOCAL) as fleet:
         await fleet.chat("hello")
+        assert fleet.engines["d-0"].kinds == ["plain"]
+
+
+async def test_a_chat_without_a_name_that_comes_back_is_a_session_from_then_on() -> None:
+    async with running_fleet(policy=PolicyName.ALWAYS_LOCAL, decode=3) as fleet:
+        for number in range(5):
+            await fleet.chat(said(f"other {number}"))
+        for texts in (("one",), ("one", "w0", "two"), ("one", "w0", "two", "w0", "three")):
+            await fleet.chat(said(*texts))
+        kinds = {name: [s.kind for s in e.seen if "one" in str(s.body)] for name, e in fleet.engines.items()}
+        assert sorted(kinds.values())[-1] == ["plain", "local", "local"]
+        assert await fleet.metric(fleet.front, 'sessions{place="front"}') == 6
+
+
+async def test_a_prompt_without_a_name_is_no_session() -> None:
+    async with running_fleet(policy=PolicyName.ALWAYS_LOCAL) as fleet:
+        body = {"model": "fake", "prompt": "hello", "max_tokens": 5}
+        async with fleet.client.post(f"{fleet.url}/v1/completions", json=body) as answer:
+            assert answer.status == 200
         assert fleet.engines["d-0"].kinds == ["plain"]
         assert await fleet.metric(fleet.front, 'sessions{place="front"}') == 0
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -19,6 +20,7 @@ from pdscale.model.units import Seconds
 from pdscale.placement.binding import Bindings
 from pdscale.placement.candidates import taking_work
 from pdscale.placement.correction import Correction
+from pdscale.placement.identity import PrefixSessions
 from pdscale.placement.lengths import Lengths
 from pdscale.placement.policy import PlacementPolicy
 from pdscale.placement.session_log import SessionLog
@@ -27,6 +29,7 @@ from pdscale.router.discovery import KubernetesDiscovery
 from pdscale.router.front import Front
 from pdscale.router.gate import Gate
 from pdscale.router.guard import Guard, read_token
+from pdscale.router.inbound import RECOGNISED
 from pdscale.router.legs import Legs
 from pdscale.router.loads import LoadPoller, Telling
 from pdscale.router.meters import Meters, Place
@@ -133,7 +136,9 @@ class Router:
         self._meters.sessions(lambda: len(bindings))
         self._whereabouts = Whereabouts(self._client, self.roster, bindings)
         front = Front(self._legs, self.roster, bindings, Lengths(), self._meters, self._settings.slo, clock)
-        return Surface(Place.FRONT, front, None, self._meters, self._traffic, clock)
+        # Names of two processes must never meet.
+        chats = PrefixSessions(f"{RECOGNISED}{secrets.token_hex(6)}-")
+        return Surface(Place.FRONT, front, None, self._meters, self._traffic, clock, chats=chats)
 
     def _sidecar(self, own: OwnEngine, clock: Callable[[], Seconds]) -> Surface:
         settings, correction = self._settings, Correction()
@@ -187,15 +192,22 @@ class Router:
         self._tasks.append(asyncio.ensure_future(work))
 
     async def _listen(self, port: int) -> int:
-        tls = self._settings.tls()
-        bound = await self._server.listen(self._settings.host, port, tls=tls)
-        await self._also_on_loopback(bound, lambda: self._server.listen(_LOOPBACK, bound, tls=tls))
+        tls, shared = self._settings.tls(), bool(self._settings.admin_socket)
+
+        def listen(host: str, port: int) -> Awaitable[int]:
+            return self._server.listen(host, port, tls=tls, reuse_port=shared)
+
+        bound = await listen(self._settings.host, port)
+        await self._also_on_loopback(bound, lambda: listen(_LOOPBACK, bound))
         return bound
 
     async def _listen_admin(self, app: web.Application) -> int:
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
         self._admin = runner
+        if self._settings.admin_socket:
+            await web.UnixSite(runner, self._settings.admin_path).start()
+            return 0
         await web.TCPSite(runner, self._settings.host, self._settings.admin_port).start()
         bound = int(runner.addresses[0][1])
         await self._also_on_loopback(bound, lambda: web.TCPSite(runner, _LOOPBACK, bound).start())

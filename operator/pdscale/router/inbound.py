@@ -19,6 +19,7 @@ from pdscale.engines.errors import UnreadableBody
 from pdscale.engines.hygiene import clean_body, client_headers, json_object, needs_cleaning
 from pdscale.engines.splice import splice
 from pdscale.model.units import Seconds
+from pdscale.placement.identity import PrefixSessions
 from pdscale.router.wire.request import Head, Request
 
 SESSION_HEADER: Final = "X-Session-ID"
@@ -39,6 +40,7 @@ _HARMLESS: Final = frozenset(
     )
 )
 _ONCE: Final = "once-"
+RECOGNISED: Final = "auto-"  # begins the names of sessions that the router has made out itself
 _OURS: Final = f"{_ONCE}{os.urandom(8).hex()}-"
 _LONGEST_SESSION: Final = 256
 _unnamed = count()
@@ -70,13 +72,18 @@ class Inbound:
     arrived: Seconds
 
 
-def read_request(request: Request, *, now: Seconds) -> Inbound:
-    """Raises ``UnreadableBody`` for what an engine may read and the router cannot."""
+def read_request(request: Request, *, now: Seconds, chats: PrefixSessions | None = None) -> Inbound:
+    """Raises ``UnreadableBody`` for what an engine may read and the router cannot.
+
+    ``chats`` name the sessions of clients that do not.
+    """
     head, content = request.head, request.content
     is_round = head.path in _ROUND_PATHS and head.method == "POST"
     parsed = _body(head, content, is_round=is_round)
     lines, named = _headers(head)
     session = _named(named, parsed or {})
+    if session is None and chats is not None and is_round and parsed is not None:
+        session = _recognised(chats, head, parsed)
     if session is None:
         session = f"{_OURS}{next(_unnamed):x}"
     lines.append(b"X-Session-ID: %b\r\n" % session.encode())
@@ -147,6 +154,14 @@ def _named(header: bytes | None, body: Mapping[str, Any]) -> str | None:
         if name and isinstance(name, str | int):
             return _as_header(str(name))
     return None
+
+
+def _recognised(chats: PrefixSessions, head: Head, body: Mapping[str, Any]) -> str | None:
+    """By what was said before, among the requests with the same credentials."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return None
+    return chats.session_of(messages, (head.value(b"authorization") or b"").decode("latin-1"))
 
 
 def _as_header(name: str) -> str:

@@ -28,7 +28,7 @@ from pdscale.placement.policy import (
     local,
 )
 from pdscale.placement.session_log import SessionLog
-from pdscale.router.inbound import Inbound
+from pdscale.router.inbound import RECOGNISED, Inbound
 from pdscale.router.meters import Meters
 from pdscale.router.outlet import Outlet
 from pdscale.router.plain import pass_to_engine, refuse
@@ -76,7 +76,7 @@ class Decider:
             new_tokens=estimate.increment,
             context=estimate.history + estimate.increment,
             history=history,
-            plain=inbound.once or not splittable,
+            plain=inbound.once or not splittable or self._may_be_the_only_one(inbound, estimate),
         )
         try:
             verdict = await trip.run()
@@ -91,6 +91,10 @@ class Decider:
             self.correction.observe(placement.kind, predicted=placement.predicted, seen=seen, now=now)
         self._remember(inbound, estimate, verdict)
         return verdict.code
+
+    def _may_be_the_only_one(self, inbound: Inbound, estimate: Estimate) -> bool:
+        """Most chats without a name never come back: their first round leaves no blocks pinned."""
+        return inbound.session.startswith(RECOGNISED) and not estimate.history
 
     def _recognise(self, inbound: Inbound, body: dict[str, object], now: Seconds) -> None:
         """A request that does not go on where its session stopped has none of its history."""

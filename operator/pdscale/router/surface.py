@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from pdscale.engines.errors import UnreadableBody
 from pdscale.model.units import Seconds
+from pdscale.placement.identity import PrefixSessions
 from pdscale.router.gate import Gate
 from pdscale.router.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound, read_request
 from pdscale.router.meters import Meters, Place
@@ -39,6 +40,7 @@ class Surface:
     traffic: Traffic
     clock: Callable[[], Seconds]
     extra: Callable[[], bytes] = no_headers
+    chats: PrefixSessions | None = None
 
     async def handle(self, request: Request, reply: Reply) -> None:
         is_leg = self.gate is not None and request.head.value(_LEG) == _PREFILL
@@ -52,7 +54,9 @@ class Surface:
                 tokens = _number(request.head.value(_TOKENS))
                 code = await self.gate.serve(request, outlet, tokens=tokens)
             else:
-                code = await self.main.serve(read_request(request, now=self.clock()), outlet)
+                code = await self.main.serve(
+                    read_request(request, now=self.clock(), chats=self.chats), outlet
+                )
         except UnreadableBody as error:
             code = 400
             outlet.error(code, str(error), kind="BadRequest")
