@@ -170,8 +170,10 @@ class KindCluster:
                 self._create()
             self._images = building.result()
         self._access = kubeconfigs.read(self.kubeconfig)
-        self._load(_ON_CONTROL_PLANE, [self._control_plane])
-        self._load(_ON_WORKERS, self.workers)
+        with ThreadPoolExecutor() as beside:
+            loading = beside.submit(self._load, _ON_CONTROL_PLANE, [self._control_plane])
+            self._load(_ON_WORKERS, self.workers)
+            loading.result()
         self._node_containers = NodeContainers(self._engine, NAME, self._access)
         self._containers.route()
         self._prepare_nodes()
