@@ -9,7 +9,7 @@ E2E ?= e2e
 E2E_KIND ?= e2e/product
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check fmt test e2e e2e-kind image demo crds bench bench-kind bench-router clean cluster-binaries
+.PHONY: help setup check fmt test chaos e2e e2e-kind image demo crds bench bench-kind bench-router clean cluster-binaries
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ fmt: setup ## format and fix what can be fixed
 
 test: setup ## unit tests
 	$(BIN)/pytest $(TESTS)
+
+chaos: setup ## two minutes of random kills under load, in real processes
+	PDSCALE_CHAOS_SECONDS=$${PDSCALE_CHAOS_SECONDS:-120} $(BIN)/pytest tests/chaos -s
 
 e2e: cluster-binaries ## tests on a real API server (PDSCALE_E2E_CLUSTER=local|existing)
 	$(INSIDE) $(BIN)/pytest $(E2E)

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdscale.engines.answers import StreamReader, Usage, asking_for_usage, read_json, wants_usage
+from pdscale.engines.answers import (
+    ErrorEvent,
+    StreamReader,
+    Usage,
+    asking_for_usage,
+    error_event,
+    read_json,
+    wants_usage,
+)
 from pdscale.engines.metrics import parse_load
 from pdscale.model.cluster import Load
 from pdscale.model.workload import NoData
@@ -59,6 +67,28 @@ def test_an_error_event_is_noticed() -> None:
     reader = StreamReader()
     reader.feed(TOKEN + b'data: {"error": {"message": "x"}}\n\n')
     assert reader.failed
+
+
+@pytest.mark.parametrize(
+    ("stream", "found"),
+    [
+        pytest.param(
+            b'data: {"error": {"code": 400}}\n\n', (400, b'{"error": {"code": 400}}'), id="its code"
+        ),
+        pytest.param(
+            b'data: {"error": {"code": "x"}}\r\n\r\n', (500, b'{"error": {"code": "x"}}'), id="none"
+        ),
+        pytest.param(
+            b'data: {"error": {"code": 200}}', (500, b'{"error": {"code": 200}}'), id="no error code"
+        ),
+        pytest.param(b'data: {"error": "cut of', (500, b'{"error": "cut of'), id="unreadable"),
+        pytest.param(b'data: {"a": 1}\n\ndata: {"error": {}}\n\n', (500, b'{"error": {}}'), id="later"),
+        pytest.param(b'data: {"choices": ["data: {\\"error\\"}"]}\n\n', None, id="in a text"),
+        pytest.param(b"", None, id="nothing"),
+    ],
+)
+def test_an_error_in_the_place_of_events_is_read(stream: bytes, found: tuple[int, bytes] | None) -> None:
+    assert error_event(stream) == (None if found is None else ErrorEvent(*found))
 
 
 def test_an_unstreamed_answer_changes_only_where_it_must() -> None:

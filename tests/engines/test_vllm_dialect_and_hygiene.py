@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from pdscale.engines.dialects import (
     VLLM,
     EngineType,
+    SGLang,
     dialect_of,
     usable_for_decode,
     usable_for_prefill,
 )
-from pdscale.engines.errors import UnreadableBody, UnsupportedEngine
+from pdscale.engines.errors import UnreadableBody
 from pdscale.engines.hygiene import answer_headers, clean_body, client_headers, json_object, needs_cleaning
 from pdscale.engines.ledger import Clocks, Ledger
 
@@ -103,10 +104,11 @@ def test_parameters_that_would_kill_or_mislead_an_engine_are_not_usable() -> Non
     assert not usable_for_prefill({"do_remote_decode": True, "remote_block_ids": []})
 
 
-def test_engines_that_nobody_speaks_to_are_refused_by_name() -> None:
+def test_every_engine_type_has_its_dialect() -> None:
+    assert dialect_of(EngineType.VLLM, bidirectional=False) == VLLM(bidirectional=False)
     assert dialect_of(EngineType.EMULATED, bidirectional=True) == VLLM(bidirectional=True)
-    with pytest.raises(UnsupportedEngine, match="SGLang is not supported"):
-        dialect_of(EngineType.SGLANG, bidirectional=True)
+    assert dialect_of(EngineType.SGLANG) == SGLang(8998)
+    assert dialect_of(EngineType.SGLANG, bootstrap_port=9000) == SGLang(9000)
 
 
 OURS = (

@@ -16,7 +16,8 @@ from pdscale.perf.builtin import BUILTIN
 from pdscale.router.app import Router
 from pdscale.router.discovery import ApiAccess
 from pdscale.router.meters import Place
-from pdscale.router.settings import PolicyName, Settings
+from pdscale.router.policies import PolicyName
+from pdscale.router.settings import Settings
 
 
 async def eventually(holds: Callable[[], bool], *, within: float = 5.0, what: str = "") -> None:

@@ -14,9 +14,9 @@ from pdscale.emulator import options
 from pdscale.kube.manifests import render
 from pdscale.kube.manifests_pod import Defaults
 from pdscale.perf.builtin import BUILTIN
+from pdscale.router.arguments import parse_settings
 from pdscale.router.meters import Place
 from pdscale.router.policies import PolicyName, QueueOrder
-from pdscale.router.settings import parse_settings
 
 PROFILE = BUILTIN["llama-2-70b-a100-tp8-2023"]
 POD = {"POD_IP": "10.0.0.7", "POD_NAME": "chat-decode-x", "POD_NAMESPACE": "team"}

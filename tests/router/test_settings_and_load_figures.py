@@ -12,11 +12,12 @@ from pdscale.engines.dialects import EngineType
 from pdscale.model.cluster import Load
 from pdscale.perf.builtin import BUILTIN
 from pdscale.perf.document import profile_document
+from pdscale.router.arguments import parse_settings
 from pdscale.router.loads import format_load, parse_load_header
 from pdscale.router.policies import PolicyName
-from pdscale.router.settings import parse_settings
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+STATIC = ["--static-endpoints", "decode=d=10.0.0.1"]
 SIDECAR = ["--place", "sidecar", "--deployment", "chat", "--engine-url", "http://10.0.0.2:8000"]
 
 
@@ -52,9 +53,9 @@ def test_static_endpoints_stand_in_for_a_cluster() -> None:
         ),
         pytest.param([*SIDECAR, "--profile", "nope"], "profile must be one of", id="profile"),
         pytest.param(
-            [*SIDECAR, "--engine-type", "SGLang", "--static-endpoints", "decode=d=10.0.0.1"],
-            "SGLang is not supported",
-            id="engine",
+            [*SIDECAR, "--engine-type", "SGLang", "--bootstrap-port", "0", *STATIC],
+            "bootstrapPort must be in 1..65535, got 0",
+            id="bootstrap port",
         ),
         pytest.param([*SIDECAR, "--ttft", "2x"], "duration must look like", id="duration"),
     ],

@@ -13,6 +13,7 @@ import orjson
 _PARAMS: Final = b'"kv_transfer_params"'
 _USAGE: Final = b'"usage"'
 _ERROR: Final = b'data: {"error"'
+_DATA: Final = b"data: "
 _DONE: Final = b"data: [DONE]"
 _LARGEST_EVENT: Final = 16 * 1024 * 1024
 
@@ -124,6 +125,28 @@ class StreamReader:
         if isinstance(params, dict) and params:
             self.params = params
         return b"data: " + orjson.dumps(answer) + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEvent:
+    """An error that came where a stream's events were expected: its code, and its body as of an answer."""
+
+    code: int
+    content: bytes
+
+
+def error_event(stream: bytes) -> ErrorEvent | None:
+    """The first one that is there. Engines that have sent their head can say it no other way."""
+    start = 0 if stream.startswith(_ERROR) else stream.find(b"\n" + _ERROR) + 1
+    if not stream.startswith(_ERROR, start):
+        return None
+    content = stream[start + len(_DATA) :].partition(b"\n")[0].rstrip()
+    try:
+        code = orjson.loads(content)["error"]["code"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        code = None
+    known = isinstance(code, int) and 400 <= code <= 599
+    return ErrorEvent(code if known else 500, content)
 
 
 def wants_usage(body: Mapping[str, Any]) -> bool:

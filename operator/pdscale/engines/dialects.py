@@ -10,8 +10,7 @@ import random
 from enum import StrEnum
 from typing import Protocol
 
-from pdscale.engines.errors import UnsupportedEngine
-from pdscale.engines.sglang import SGLang
+from pdscale.engines.sglang import BOOTSTRAP_PORT, SGLang
 from pdscale.engines.vllm import VLLM, Body, Params, usable_for_decode, usable_for_prefill
 
 __all__ = [
@@ -66,11 +65,10 @@ class Dialect(Protocol):
     def local_round(self, body: Body) -> Body: ...
 
 
-def dialect_of(engine: EngineType, *, bidirectional: bool) -> Dialect:
+def dialect_of(
+    engine: EngineType, *, bidirectional: bool = True, bootstrap_port: int = BOOTSTRAP_PORT
+) -> Dialect:
     """An emulated engine that speaks SGLang's protocol has the type SGLang; ``Emulated`` speaks vLLM's."""
     if engine is EngineType.SGLANG:
-        raise UnsupportedEngine(
-            "engine.type SGLang is not supported by the router yet: its two legs start at once and meet by "
-            "bootstrap fields; supported are vLLM and Emulated"
-        )
+        return SGLang(bootstrap_port)
     return VLLM(bidirectional)

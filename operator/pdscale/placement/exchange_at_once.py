@@ -25,7 +25,8 @@ How to drive it. ``first`` is the first command; every event that is fed gives t
             or ``DecodeFailed``.
 ``Finish``, ``Cut``, ``Fail``, ``Abort``
             End the round. Cancel every leg that is still open by breaking its connection, so that its engine
-            aborts; only then answer. ``Fail.leg`` says whose error body the client gets.
+            aborts; only then answer. After ``Finish`` the prefill leg may be read on for a moment: its
+            work is done. ``Fail.leg`` says whose error body the client gets.
 
 ``ClientLeft`` may be fed at any time before the end.
 """

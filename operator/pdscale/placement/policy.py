@@ -42,6 +42,7 @@ class PlacementReason(StrEnum):
     PINNED = "Pinned"
     TABLE = "Table"
     # Whatever the policy.
+    NAMED_BY_HEADER = "NamedByHeader"  # whoever sent the request has chosen the prefill replica
     NO_PREFILL_REPLICA = "NoPrefillReplica"
     ENGINE_ALWAYS_REMOTE = "EngineAlwaysRemote"  # the engine's decode replicas cannot prefill
     NOT_SPLITTABLE = "NotSplittable"  # the request cannot be cut into a prefill and a decode leg
@@ -74,7 +75,8 @@ class Round:
 
     ``history`` tokens of KV lie on the decode replica, ``increment`` tokens are new. When the history cannot
     be read by another replica (``history_moves`` is false), a remote prefill computes it again.
-    ``waited`` is how long ago the request arrived.
+    ``waited`` is how long ago the request arrived. ``prefiller`` is the prefill replica that somebody chose
+    before the request came here.
     """
 
     session: str
@@ -82,6 +84,7 @@ class Round:
     increment: Tokens
     history_moves: bool = True
     waited: Seconds = 0.0
+    prefiller: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("history", "increment", "waited"):

@@ -22,9 +22,11 @@ from pdscale.placement.candidates import taking_work
 from pdscale.placement.correction import Correction
 from pdscale.placement.identity import PrefixSessions
 from pdscale.placement.lengths import Lengths
+from pdscale.placement.named import AsNamed
 from pdscale.placement.policy import PlacementPolicy
 from pdscale.placement.session_log import SessionLog
 from pdscale.router.admin import admin_app
+from pdscale.router.capabilities import HistoryMoves
 from pdscale.router.discovery import KubernetesDiscovery
 from pdscale.router.front import Front
 from pdscale.router.gate import Gate
@@ -35,6 +37,8 @@ from pdscale.router.loads import LoadPoller, Telling
 from pdscale.router.meters import Meters, Place
 from pdscale.router.own import OwnEngine
 from pdscale.router.policies import admission_of, placement_policy
+from pdscale.router.ports import LOOPBACK, also_on_loopback, serve_admin
+from pdscale.router.prefiller_header import PrefillerHeader
 from pdscale.router.roster import Roster
 from pdscale.router.settings import Settings
 from pdscale.router.sidecar import Decider
@@ -48,7 +52,6 @@ from pdscale.router.wire.request import Limits
 from pdscale.router.wire.server import Server
 
 log = logging.getLogger(__name__)
-_LOOPBACK: Final = "127.0.0.1"
 _SOME_SECONDS: Final[Seconds] = 1e-4  # a token, where no profile says better: only the order depends on it
 
 
@@ -89,7 +92,7 @@ class Router:
             load=load,
             served=None if log_of is None else lambda mark: log_of.since(mark, clock()),
         )
-        self.admin_port = await self._listen_admin(admin)
+        self._admin, self.admin_port = await serve_admin(admin, settings)
         self.port = await self._listen(settings.port)
 
     async def not_ready_because(self) -> str:
@@ -146,15 +149,16 @@ class Router:
         tools = Tools(
             legs=self._legs,
             roster=self.roster,
-            dialect=dialect_of(settings.engine_type, bidirectional=settings.bidirectional),
+            history=self._learning(),
             own=own,
+            prefiller=PrefillerHeader(self.roster, self._meters, clock, settings.honour_prefiller_header),
             prefill_timeout=settings.prefill_timeout,
             clock=clock,
         )
         decider = Decider(
             me=settings.pod_name,
             tools=tools,
-            policy=policy_of(settings, correction),
+            policy=AsNamed(policy_of(settings, correction)),
             correction=correction,
             log=self._log,
             ledger=Ledger(lease=settings.kv_lease),
@@ -166,6 +170,18 @@ class Router:
         telling = Telling(lambda: own.load(clock()), clock)
         gate = _gate(tools, settings)
         return Surface(Place.SIDECAR, decider, gate, self._meters, self._traffic, clock, extra=telling)
+
+    def _learning(self) -> HistoryMoves:
+        settings = self._settings
+        history = HistoryMoves(
+            dialect_of(
+                settings.engine_type,
+                bidirectional=settings.bidirectional,
+                bootstrap_port=settings.bootstrap_port,
+            )
+        )
+        self._meters.registry.register(history)
+        return history
 
     def _follow(self) -> None:
         """Start what runs beside the traffic."""
@@ -192,35 +208,14 @@ class Router:
         self._tasks.append(asyncio.ensure_future(work))
 
     async def _listen(self, port: int) -> int:
-        tls, shared = self._settings.tls(), bool(self._settings.admin_socket)
+        settings, tls = self._settings, self._settings.tls()
 
         def listen(host: str, port: int) -> Awaitable[int]:
-            return self._server.listen(host, port, tls=tls, reuse_port=shared)
+            return self._server.listen(host, port, tls=tls, reuse_port=bool(settings.admin_socket))
 
-        bound = await listen(self._settings.host, port)
-        await self._also_on_loopback(bound, lambda: listen(_LOOPBACK, bound))
+        bound = await listen(settings.host, port)
+        await also_on_loopback(settings, bound, lambda: listen(LOOPBACK, bound))
         return bound
-
-    async def _listen_admin(self, app: web.Application) -> int:
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
-        await runner.setup()
-        self._admin = runner
-        if self._settings.admin_socket:
-            await web.UnixSite(runner, self._settings.admin_path).start()
-            return 0
-        await web.TCPSite(runner, self._settings.host, self._settings.admin_port).start()
-        bound = int(runner.addresses[0][1])
-        await self._also_on_loopback(bound, lambda: web.TCPSite(runner, _LOOPBACK, bound).start())
-        return bound
-
-    async def _also_on_loopback(self, port: int, listen: Callable[[], Awaitable[object]]) -> None:
-        """For `kubectl port-forward`, which dials a pod's loopback; not every pod has one of its own."""
-        if self._settings.api is None or self._settings.host in (_LOOPBACK, "0.0.0.0", "::"):
-            return
-        try:
-            await listen()
-        except OSError as error:
-            log.info("not on %s:%d as well: %s", _LOOPBACK, port, error.strerror)
 
     def _discovery_age(self) -> float:
         """NaN before the first word, and always 0 for peers that were named by hand."""

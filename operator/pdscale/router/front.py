@@ -2,7 +2,9 @@
 
 It decides no placement; that is the business of the bound replica's sidecar, which knows its own
 engine best. A sidecar that cannot be reached before the first byte, or says that its engine cannot or
-that it takes no such work, costs one more try elsewhere, where the prompt is computed anew.
+that it takes no such work, costs another try elsewhere, where the prompt is computed anew: as many as there
+are replicas while none of them has had the request, since a whole node may have gone. A request that was with
+two replicas when they were lost is not given to a third: it may be what they died of.
 """
 
 from collections.abc import Callable
@@ -25,8 +27,9 @@ from pdscale.router.outlet import Outlet
 from pdscale.router.pace import Passing
 from pdscale.router.roster import Roster
 
-_TRIES: Final = 2
+_DELIVERIES: Final = 2
 _REFUSED: Final = REFUSED_HEADER.encode()
+_LOST: Final = Failure.UNREACHABLE.encode()
 _RETRY: Final = b"Retry-After: 1\r\n"
 
 
@@ -38,7 +41,19 @@ class Opened:
     held: bytes
     at: Seconds
     endpoint: str
-    refused: bool
+    refused: bytes | None  # why this replica does not take it
+
+    @property
+    def delivered(self) -> bool:
+        """Whether an engine may have had it."""
+        return self.refused is None or self.refused == _LOST
+
+
+@dataclass(slots=True)
+class Missed:
+    """No answer. ``delivered``: the request may have got there."""
+
+    delivered: bool
 
 
 @dataclass(slots=True)
@@ -60,40 +75,46 @@ class Front:
                 return await self._answer(inbound, outlet, opened)
             finally:
                 opened.answer.close()
-                if not opened.refused:
+                if opened.refused is None:
                     self.bindings.ended(opened.endpoint)
         finally:
             if inbound.once:
                 self.bindings.forget(inbound.session)
 
     async def _open(self, inbound: Inbound) -> Opened | Busy:
-        """The bound replica, else one other; each is asked once. If both refuse, the client hears why."""
+        """The bound replica, else others; each is asked once. If all refuse, the client hears the last."""
         tried: set[str] = set()
+        deliveries = 0
         outcome: Opened | Busy = Busy(BusyReason.NO_DECODE_REPLICA)
-        for _ in range(_TRIES):
+        while deliveries < _DELIVERIES:
             now = self.clock()
             chosen = self.bindings.bind(inbound.session, self.roster.view(now), now=now, without=tried)
             if isinstance(chosen, Busy):
                 return outcome if tried else chosen
             tried.add(chosen.name)
-            self.bindings.began(chosen.name)  # before it is sent, so that requests of the same instant spread
-            opened = None
-            try:
-                opened = await self._ask(chosen, inbound)
-            finally:
-                if opened is None or opened.refused:
-                    self.bindings.ended(chosen.name)
-            if opened is not None:
-                outcome = opened
-                if not opened.refused:
-                    break
+            found = await self._ask_counted(chosen, inbound)
+            if isinstance(found, Opened):
+                if found.refused is None:
+                    return found
+                outcome = found
+            deliveries += found.delivered
         return outcome
 
-    async def _ask(self, chosen: Endpoint, inbound: Inbound) -> Opened | None:
-        """``None``: this one did not answer, or takes no such work."""
+    async def _ask_counted(self, chosen: Endpoint, inbound: Inbound) -> Opened | Missed:
+        """Counted before it is sent, so that requests of the same instant spread."""
+        found: Opened | Missed | None = None
+        self.bindings.began(chosen.name)
+        try:
+            found = await self._ask(chosen, inbound)
+        finally:
+            if not isinstance(found, Opened) or found.refused is not None:
+                self.bindings.ended(chosen.name)
+        return found
+
+    async def _ask(self, chosen: Endpoint, inbound: Inbound) -> Opened | Missed:
         peer = self.roster.peer(chosen.name)
         if peer is None:
-            return None
+            return Missed(delivered=False)
         try:
             answer = await self.legs.open(
                 peer.url,
@@ -105,7 +126,7 @@ class Front:
             )
         except LegFailed as error:
             self._doubt(chosen.name, error)
-            return None
+            return Missed(delivered=error.sent)
         told = answer.header(LOAD_HEADER)
         if told is not None:
             hear(self.roster, chosen.name, told, now=self.clock())
@@ -114,11 +135,11 @@ class Front:
         except LegFailed as error:
             self._doubt(chosen.name, error)
             answer.close()
-            return None
+            return Missed(delivered=True)
         except BaseException:
             answer.close()
             raise
-        return Opened(answer, held, self.clock(), chosen.name, answer.header(_REFUSED) is not None)
+        return Opened(answer, held, self.clock(), chosen.name, answer.header(_REFUSED))
 
     async def _answer(self, inbound: Inbound, outlet: Outlet, opened: Opened) -> int:
         answer, measured = opened.answer, inbound.body is not None
@@ -135,10 +156,12 @@ class Front:
         try:
             await answer.relay(passing.take, outlet)
         except LegFailed as error:
-            self.meters.failed()
-            outlet.cut(f"the replica was lost while it answered: {error.failure}", status=502)
-            return 502
-        outlet.write(reader.flush())
+            if not (reader.done or reader.failed):  # else the client has had the last word already
+                self.meters.failed()
+                outlet.cut(f"the replica was lost while it answered: {error.failure}", status=502)
+                return 502
+        else:
+            outlet.write(reader.flush())
         outlet.end()
         if not measured:
             return answer.status

@@ -23,9 +23,11 @@ from pdscale.placement.identity import PrefixSessions
 from pdscale.router.wire.request import Head, Request
 
 SESSION_HEADER: Final = "X-Session-ID"
+PREFILLER_HEADER: Final = "x-prefiller-host-port"
 LEG_HEADER: Final = "x-pdscale-leg"
 TOKENS_HEADER: Final = "x-pdscale-uncached-tokens"
 REFUSED_HEADER: Final = "x-pdscale-refused"
+ENGINE_DOWN: Final = "EngineDown"  # a refusal: the engine takes no connection, so it had nothing of it
 PREFILL_LEG: Final = "prefill"
 
 _ROUND_PATHS: Final = (b"/v1/chat/completions", b"/v1/completions")
@@ -50,13 +52,15 @@ class _Fate(Enum):
     PASS = auto()
     DROP = auto()
     SESSION = auto()
+    PREFILLER = auto()
 
 
 @dataclass(slots=True)
 class Inbound:
     """``body`` is the parsed JSON of a generation request, absent for anything that is merely passed on.
 
-    ``headers`` are the lines that go on, the session's among them.
+    ``headers`` are the lines that go on, the session's among them. ``prefiller`` is what
+    ``x-prefiller-host-port`` says: it goes no further, and whether it counts is not judged here.
     """
 
     method: str
@@ -70,6 +74,7 @@ class Inbound:
     once: bool  # nobody can come back to a session that was never named: nothing of it is worth keeping
     hide_usage: bool
     arrived: Seconds
+    prefiller: bytes = b""
 
 
 def read_request(request: Request, *, now: Seconds, chats: PrefixSessions | None = None) -> Inbound:
@@ -80,7 +85,7 @@ def read_request(request: Request, *, now: Seconds, chats: PrefixSessions | None
     head, content = request.head, request.content
     is_round = head.path in _ROUND_PATHS and head.method == "POST"
     parsed = _body(head, content, is_round=is_round)
-    lines, named = _headers(head)
+    lines, named, prefiller = _headers(head)
     session = _named(named, parsed or {})
     if session is None and chats is not None and is_round and parsed is not None:
         session = _recognised(chats, head, parsed)
@@ -108,6 +113,7 @@ def read_request(request: Request, *, now: Seconds, chats: PrefixSessions | None
         once=session.startswith(_ONCE),
         hide_usage=hide,
         arrived=now,
+        prefiller=prefiller,
     )
 
 
@@ -126,16 +132,18 @@ def _body(head: Head, content: bytes, *, is_round: bool) -> dict[str, Any] | Non
         return None
 
 
-def _headers(head: Head) -> tuple[list[bytes], bytes | None]:
-    """Lines that go on, and the session's name."""
-    lines, named = [], None
+def _headers(head: Head) -> tuple[list[bytes], bytes | None, bytes]:
+    """Lines that go on, the session's name, and the prefill replica's."""
+    lines, named, prefiller = [], None, b""
     for name, value in head.headers:
         fate = _fate(name)
         if fate is _Fate.PASS:
             lines.append(b"%b: %b\r\n" % (name, value))
         elif fate is _Fate.SESSION and named is None:
             named = value.strip()
-    return lines, named
+        elif fate is _Fate.PREFILLER and not prefiller:
+            prefiller = value.strip()
+    return lines, named, prefiller
 
 
 @lru_cache(maxsize=1024)
@@ -143,6 +151,8 @@ def _fate(name: bytes) -> _Fate:
     text = name.decode("latin-1")
     if text.lower() == SESSION_HEADER.lower():
         return _Fate.SESSION
+    if text.lower() == PREFILLER_HEADER:
+        return _Fate.PREFILLER
     return _Fate.PASS if any(client_headers([(text, "")])) else _Fate.DROP
 
 

@@ -9,7 +9,7 @@ from pdscale.engines.hygiene import answer_headers
 from pdscale.model.units import Seconds
 from pdscale.placement.exchange import Failure
 from pdscale.router.wire.answer_head import AnswerHead
-from pdscale.router.wire.errors import Closed, Expired, PeerFailed
+from pdscale.router.wire.errors import Closed, Expired, NotReached, PeerFailed
 from pdscale.router.wire.incoming import Incoming, Outflow
 from pdscale.router.wire.links import Destination, Links
 
@@ -18,11 +18,11 @@ _HAND_OVER: Final[Seconds] = 0.05
 
 
 class LegFailed(Exception):
-    """A call gave no (whole) answer; ``failure`` says what became of it."""
+    """A call gave no (whole) answer; ``failure`` says what became of it, ``sent`` whether it ever left."""
 
-    def __init__(self, failure: Failure, detail: str) -> None:
+    def __init__(self, failure: Failure, detail: str, *, sent: bool = True) -> None:
         super().__init__(f"{failure}: {detail}")
-        self.failure = failure
+        self.failure, self.sent = failure, sent
 
 
 class Answer:
@@ -100,8 +100,8 @@ class Legs:
             destination.host_line,
             headers,
         )
+        link = self._links.take(destination)
         try:
-            link = self._links.take(destination)
             if link is not None:
                 incoming = link.send(method, head, content)
                 if within is not None:
@@ -126,7 +126,14 @@ class Legs:
         except Expired as error:
             raise LegFailed(Failure.TIMED_OUT, url) from error
         except PeerFailed as error:
-            raise LegFailed(Failure.UNREACHABLE, f"{url}: {error}") from error
+            sent = link is not None or not isinstance(error, NotReached)
+            raise LegFailed(Failure.UNREACHABLE, f"{url}: {error}", sent=sent) from error
+
+    def see_to(self, work: Awaitable[None]) -> None:
+        """Let it go on while nobody waits for it any more."""
+        task = asyncio.ensure_future(work)
+        self._owed.add(task)
+        task.add_done_callback(self._owed.discard)
 
     def close(self) -> None:
         for task in self._owed:
@@ -140,7 +147,7 @@ class Legs:
 
     def _abandon(self, incoming: Incoming, *, owed: bool) -> None:
         if owed:
-            self._see_to(self._hand_over(_given(incoming)))
+            self.see_to(self._hand_over(_given(incoming)))
         else:
             incoming.close()
 
@@ -150,7 +157,7 @@ class Legs:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._see_to(self._hand_over(task))
+            self.see_to(self._hand_over(task))
             raise
 
     async def _hand_over(self, sending: Awaitable[Incoming]) -> None:
@@ -164,11 +171,6 @@ class Legs:
                     incoming.close()
         except (PeerFailed, TimeoutError):
             pass
-
-    def _see_to(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._owed.add(task)
-        task.add_done_callback(self._owed.discard)
 
 
 async def _given(incoming: Incoming) -> Incoming:

@@ -34,6 +34,7 @@ _COUNTERS: Final = {
     "completed": ("Rounds whose usage was seen.", ("place",)),
     "estimated_uncached_tokens": ("Uncached tokens as estimated before placement.", ("place",)),
     "measured_uncached_tokens": ("Uncached tokens of those rounds, by the engine.", ("place",)),
+    "ignored_prefiller_headers": ("Prefill replicas named by a header that cannot take work.", ("place",)),
     "slo_requests": ("Streamed or failed rounds by whether they met the SLO.", ("place", "slo", "met")),
 }
 
@@ -105,6 +106,9 @@ class Meters(Collector):
 
     def placed(self, kind: Kind, reason: PlacementReason) -> None:
         self._counts["placements"][Place.SIDECAR, kind, reason] += 1
+
+    def ignored_prefiller(self) -> None:
+        self._add("ignored_prefiller_headers", Place.SIDECAR, 1)
 
     def estimated(self, *, guess: float, actual: float) -> None:
         self._add("estimated_uncached_tokens", Place.SIDECAR, guess)

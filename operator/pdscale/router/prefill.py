@@ -4,6 +4,7 @@ There is one deadline for all of it, since a leg that hangs costs the client its
 becomes of it, the round goes on elsewhere.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -14,13 +15,22 @@ from pdscale.model.units import Tokens
 from pdscale.placement import exchange as x
 from pdscale.placement.exchange import Failure
 from pdscale.router.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound
-from pdscale.router.legs import LegFailed, failure_of
+from pdscale.router.legs import Answer, LegFailed, failure_of
 from pdscale.router.loads import LOAD_HEADER, hear
+from pdscale.router.peers import Peer
 from pdscale.router.tools import Tools
 
 _LEG: Final = LEG_HEADER.encode()
 _PREFILL: Final = PREFILL_LEG.encode()
 _TOKENS: Final = TOKENS_HEADER.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """A prefill leg's answer, good or bad, read to its end."""
+
+    answer: Answer
+    content: bytes
 
 
 async def prefill(
@@ -29,6 +39,22 @@ async def prefill(
     peer = tools.roster.peer(endpoint)
     if peer is None:
         return x.PrefillFailed(Failure.UNREACHABLE)
+    found = await ask_gate(tools, inbound, orjson.dumps(leg), peer=peer, new_tokens=new_tokens)
+    if isinstance(found, Failure):
+        return x.PrefillFailed(found)
+    failure = failure_of(found.answer.status)
+    if failure is not None:
+        return x.PrefillFailed(failure)
+    params = read_json(found.content).params
+    if params is None or not usable_for_decode(params):
+        return x.PrefillFailed(Failure.NO_PARAMS)
+    return x.PrefillDone(params)
+
+
+async def ask_gate(
+    tools: Tools, inbound: Inbound, content: bytes, *, peer: Peer, new_tokens: Tokens
+) -> Prefilled | Failure:
+    """Send a leg as it is, and note what the replica tells of itself."""
     marks = b"%b: %b\r\n%b: %d\r\n" % (_LEG, _PREFILL, _TOKENS, round(new_tokens))
     try:
         answer = await tools.legs.open(
@@ -36,24 +62,18 @@ async def prefill(
             inbound.target,
             method="POST",
             headers=inbound.headers + marks,
-            content=orjson.dumps(leg),
+            content=content,
             within=tools.prefill_timeout,
         )
         try:
-            content = await answer.whole()
+            whole = await answer.whole()
         finally:
             answer.close()
     except LegFailed as error:
         if error.failure is Failure.UNREACHABLE:
-            tools.roster.suspect(endpoint, now=tools.clock())
-        return x.PrefillFailed(error.failure)
+            tools.roster.suspect(peer.endpoint.name, now=tools.clock())
+        return error.failure
     told = answer.header(LOAD_HEADER)
     if told is not None:
-        hear(tools.roster, endpoint, told, now=tools.clock())
-    failure = failure_of(answer.status)
-    if failure is not None:
-        return x.PrefillFailed(failure)
-    params = read_json(content).params
-    if params is None or not usable_for_decode(params):
-        return x.PrefillFailed(Failure.NO_PARAMS)
-    return x.PrefillDone(params)
+        hear(tools.roster, peer.endpoint.name, told, now=tools.clock())
+    return Prefilled(answer, whole)

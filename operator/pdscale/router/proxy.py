@@ -10,30 +10,19 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Final, assert_never
 
-from pdscale.engines.answers import Reading, StreamReader, Usage, read_json
 from pdscale.engines.splice import splice
-from pdscale.model.units import Seconds, Tokens
+from pdscale.model.units import Tokens
 from pdscale.placement import exchange as x
 from pdscale.placement.exchange import Exchange, Failure, Params
-from pdscale.router.inbound import REFUSED_HEADER, Inbound
+from pdscale.router.capabilities import Asked
+from pdscale.router.delivery import Delivery, EngineError, Verdict
+from pdscale.router.inbound import Inbound
 from pdscale.router.legs import Answer, LegFailed, failure_of
 from pdscale.router.outlet import Outlet
-from pdscale.router.pace import Pace
 from pdscale.router.prefill import prefill
 from pdscale.router.tools import Tools
 
-_REFUSED: Final = REFUSED_HEADER.encode()
 _FIRST_ERROR: Final = b'data: {"error"'
-
-
-@dataclass(slots=True)
-class Verdict:
-    """How a round ended: the status for the books, and what the engine told."""
-
-    code: int
-    usage: Usage | None = None
-    params: Params | None = None
-    first_token: Seconds | None = None  # of a stream; an answer in one piece does not show it
 
 
 @dataclass(slots=True)
@@ -51,13 +40,16 @@ class RoundTrip:
     plain: bool = False
     _answer: Answer | None = None
     _held: bytes = b""
-    _reading: Reading | None = None
-    _reader: StreamReader = field(default_factory=StreamReader)
-    _own_error: bytes | None = None
-    _first_token: Seconds | None = None
+    _own_error: EngineError | None = None
+    _sent: bool = False
+    _asked: Asked = Asked.NOTHING
+    _delivery: Delivery = field(init=False)
+
+    def __post_init__(self) -> None:
+        own, hide = self.tools.own, self.inbound.hide_usage
+        self._delivery = Delivery(self.outlet, own, self.tools.clock, hide)
 
     async def run(self) -> Verdict:
-        self._reader.hide_usage = self.inbound.hide_usage
         command: x.Command = self.exchange.first
         try:
             while True:
@@ -69,15 +61,11 @@ class RoundTrip:
                     case x.Stream():
                         command = self.exchange.feed(await self._stream())
                     case x.Finish(params):
-                        if self._reading is None:
-                            self.outlet.end()
-                        return Verdict(self._status(200), self._usage(), params, self._first_token)
+                        return self._finish(params)
                     case x.Cut(failure):
-                        message = f"the engine was lost while it answered: {failure}"
-                        self.outlet.cut(message, status=502)
-                        return Verdict(502, self._usage())
+                        return self._delivery.cut(failure)
                     case x.Fail(status, failure):
-                        return Verdict(self._refuse(status, failure))
+                        return self._delivery.fail(status, failure, self._own_error, sent=self._sent)
                     case x.Abort():
                         return Verdict(499)
                     case _:
@@ -108,8 +96,10 @@ class RoundTrip:
                 replay=params is None,
                 owed=params is not None,
             )
+            self._sent = True
             self._held = await (answer.chunk() if answer.streams else answer.whole())
         except LegFailed as error:
+            self._sent |= error.sent
             kind = Failure.UNREACHABLE if error.failure is Failure.CUT else error.failure
             return x.DecodeFailed(kind)
         finally:
@@ -119,7 +109,7 @@ class RoundTrip:
     def _first_word(self, answer: Answer, params: Params | None) -> x.DecodeStarted | x.DecodeFailed:
         failure = failure_of(answer.status)
         if failure is not None:
-            self._own_error = self._held
+            self._own_error = EngineError(answer.status, answer.headers, self._held)
             return x.DecodeFailed(failure)
         if not self._held:
             return x.DecodeFailed(Failure.UNREACHABLE)
@@ -130,47 +120,21 @@ class RoundTrip:
     def _decode_body(self, params: Params | None) -> bytes:
         dialect = self.tools.dialect
         if params is not None:
+            self._asked = Asked.TO_FETCH
             return splice(self.inbound.content, dialect.decode_fields(params))
-        return self.inbound.content if self.plain else splice(self.inbound.content, dialect.local_fields())
+        fields = {} if self.plain else dialect.local_fields()
+        self._asked = Asked.TO_KEEP if fields else Asked.NOTHING
+        return splice(self.inbound.content, fields)
 
     async def _stream(self) -> x.DecodeEnded | x.DecodeFailed:
-        answer, own = self._answer, self.tools.own
-        if answer is None:
+        if self._answer is None:
             raise RuntimeError("a stream without a decode leg")
-        if not answer.streams:
-            self._reading = read_json(self._held)
-            self.outlet.whole(answer.status, answer.headers, self._reading.content)
-            return x.DecodeEnded(self._reading.params)
-        self._first_token = self.tools.clock()
-        self.outlet.begin(answer.status, answer.headers)
-        pace = Pace(self._reader, self.outlet.write, own.itl, self.tools.clock)
-        pace.first(self._held)
-        own.resident_tokens += self.context
-        try:
-            await answer.relay(pace.take, self.outlet)
-        except LegFailed as error:
-            return x.DecodeFailed(error.failure)
-        finally:
-            own.resident_tokens -= self.context
-            pace.note(self.tools.clock())
-        self.outlet.write(self._reader.flush())
-        return x.DecodeEnded(self._reader.params)
+        return await self._delivery.deliver(self._answer, self._held, context=self.context)
 
-    def _refuse(self, status: int, failure: Failure) -> int:
-        """The engine's own words where there are any."""
-        if self._own_error is None or self._answer is None:
-            # Nothing of it is with the client, so that another replica may try.
-            own = b"%b: %b\r\n" % (_REFUSED, failure.encode()) if failure is Failure.UNREACHABLE else b""
-            self.outlet.error(status, f"the engine gave no answer: {failure}", kind=failure, own=own)
-            return status
-        self.outlet.whole(self._answer.status, self._answer.headers, self._own_error)
-        return self._answer.status
-
-    def _usage(self) -> Usage | None:
-        return self._reading.usage if self._reading is not None else self._reader.usage
-
-    def _status(self, good: int) -> int:
-        return 502 if self._reader.failed else good
+    def _finish(self, params: Params | None) -> Verdict:
+        verdict = self._delivery.finish(params)
+        self.tools.history.learn(verdict, self._asked, streamed=self._delivery.streamed)
+        return verdict
 
     def _close(self) -> None:
         if self._answer is not None:

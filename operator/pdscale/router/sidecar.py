@@ -28,11 +28,13 @@ from pdscale.placement.policy import (
     local,
 )
 from pdscale.placement.session_log import SessionLog
+from pdscale.router.delivery import Verdict
 from pdscale.router.inbound import RECOGNISED, Inbound
 from pdscale.router.meters import Meters
 from pdscale.router.outlet import Outlet
 from pdscale.router.plain import pass_to_engine, refuse
-from pdscale.router.proxy import RoundTrip, Verdict
+from pdscale.router.proxy import RoundTrip
+from pdscale.router.remote_rounds import RemoteRounds
 from pdscale.router.tools import Tools
 
 
@@ -62,8 +64,13 @@ class Decider:
     async def _round(self, inbound: Inbound, body: dict[str, object], outlet: Outlet) -> int:
         now = self.tools.clock()
         self._recognise(inbound, body, now)
-        splittable = self.tools.dialect.splittable(inbound.path, body)
         estimate = self.lengths.estimate(inbound.session, inbound.received_bytes, now=now)
+        if not self.tools.dialect.local_possible:
+            rounds = RemoteRounds(self.tools, self.policy, self.meters, self.rng)
+            verdict = await rounds.serve(inbound, outlet, decode=self._self(now), estimate=estimate)
+            self._remember(inbound, estimate, verdict)
+            return verdict.code
+        splittable = self.tools.dialect.splittable(inbound.path, body)
         placement = self._place(inbound, estimate, now) if splittable else self._unsplit(now)
         remote = placement.kind is Kind.REMOTE
         history = self.ledger.take(inbound.session, now) if remote else None
@@ -112,6 +119,7 @@ class Decider:
             increment=estimate.increment,
             history_moves=self.ledger.has(inbound.session, now),
             waited=max(0.0, now - inbound.arrived),
+            prefiller=self.tools.prefiller(inbound.prefiller),
         )
         view = self.tools.roster.view(now)
         return self.policy.place(asked, view, self._self(now), now=now, rng=self.rng)

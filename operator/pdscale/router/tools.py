@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from pdscale.engines.dialects import Dialect
 from pdscale.model.units import Seconds
+from pdscale.router.capabilities import HistoryMoves
 from pdscale.router.legs import Legs
 from pdscale.router.own import OwnEngine
+from pdscale.router.prefiller_header import PrefillerHeader
 from pdscale.router.roster import Roster
 
 
@@ -14,7 +16,13 @@ from pdscale.router.roster import Roster
 class Tools:
     legs: Legs
     roster: Roster
-    dialect: Dialect
+    history: HistoryMoves
     own: OwnEngine
+    prefiller: PrefillerHeader
     prefill_timeout: Seconds
     clock: Callable[[], Seconds]
+
+    @property
+    def dialect(self) -> Dialect:
+        """As far as is known by now."""
+        return self.history.dialect

@@ -41,9 +41,16 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None  # waited for by ``close``
 
-    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
-        """The port that was given, or the one that was found. May be called for several addresses."""
-        server = await self._loop.create_server(lambda: Inlet(self), host, port, backlog=_BACKLOG, ssl=tls)
+    async def listen(
+        self, host: str, port: int, *, tls: ssl.SSLContext | None = None, reuse_port: bool = False
+    ) -> int:
+        """The port that was given, or the one that was found. May be called for several addresses.
+
+        Processes that all ask for ``reuse_port`` share it: the kernel deals out new connections.
+        """
+        server = await self._loop.create_server(
+            lambda: Inlet(self), host, port, backlog=_BACKLOG, ssl=tls, reuse_port=reuse_port
+        )
         self._listening.append(server)
         if self._timer is None:
             self._timer = self._loop.call_later(self._tick, self._on_tick)
