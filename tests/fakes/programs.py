@@ -13,7 +13,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "operator"
 
-_LISTENS = re.compile(r" on 127\.0\.0\.1:(\d+)(?:, admin port (\d+))?")
+_LISTENS = re.compile(r" on (?:127\.\d+\.\d+\.\d+):(\d+)(?:, admin port (\d+))?")
 _START = 60.0  # seconds, on a machine with more to do than it has cores
 
 
@@ -22,6 +22,7 @@ class Program:
     """``said`` are its last lines on standard error."""
 
     process: asyncio.subprocess.Process
+    host: str
     port: int = 0
     admin_port: int = 0
     said: deque[str] = field(default_factory=lambda: deque(maxlen=200))
@@ -32,11 +33,11 @@ class Program:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def admin(self) -> str:
-        return f"http://127.0.0.1:{self.admin_port}"
+        return f"http://{self.host}:{self.admin_port}"
 
     @property
     def runs(self) -> bool:
@@ -67,22 +68,20 @@ class Programs:
         self._stack = stack
         self.all: list[Program] = []
 
-    async def router(self, *arguments: str) -> Program:
-        where = ("--host", "127.0.0.1", "--port", "0", "--admin-port", "0")
-        return await self._start("pdscale.router", (*where, *arguments))
+    async def router(self, *arguments: str, host: str = "127.0.0.1") -> Program:
+        return await self._start("pdscale.router", host, ("--port", "0", "--admin-port", "0", *arguments))
 
-    async def engine(self, *arguments: str) -> Program:
-        where = ("--host", "127.0.0.1", "--port", "0")
-        side = ("--side-channel-host", "127.0.0.1", "--side-channel-port", "0")
-        return await self._start("pdscale.emulator", (*where, *side, *arguments))
+    async def engine(self, *arguments: str, host: str = "127.0.0.1") -> Program:
+        side = ("--side-channel-host", host, "--side-channel-port", "0")
+        return await self._start("pdscale.emulator", host, ("--port", "0", *side, *arguments))
 
-    async def _start(self, module: str, arguments: Sequence[str]) -> Program:
+    async def _start(self, module: str, host: str, arguments: Sequence[str]) -> Program:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
+            *(sys.executable, "-m", module, "--host", host, *arguments),
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(SOURCES)},
         )
-        program = Program(process)
+        program = Program(process, host)
         self.all.append(program)
         self._stack.push_async_callback(_bury, process)
         listens = asyncio.get_running_loop().create_future()

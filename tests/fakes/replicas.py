@@ -1,4 +1,7 @@
-"""Engine pods as pairs of processes, an emulated engine and its sidecar, that come and go in a fake API."""
+"""Engine pods as pairs of processes, an emulated engine and its sidecar, that come and go in a fake API.
+
+Each has a loopback address of its own, as pods have: a port of a dead one is nobody else's.
+"""
 
 import asyncio
 import json
@@ -31,7 +34,7 @@ class Replica:
 
     def pod(self, **changes: Any) -> dict[str, Any]:
         ports = {"http_port": self.sidecar.port, "admin_port": self.sidecar.admin_port}
-        return pod(self.name, self.role, **{**ports, "ready": self.ready, **changes})
+        return pod(self.name, self.role, ip=self.engine.host, **{**ports, "ready": self.ready, **changes})
 
 
 class Replicas:
@@ -55,11 +58,13 @@ class Replicas:
         return [r for r in self.here.values() if r.role is role and r.ready]
 
     async def add(self, role: Role) -> Replica:
-        name = f"{role[0]}-{next(self._numbers)}"
-        engine = await self._programs.engine(*ENGINE, *self._engine)
+        number = next(self._numbers)
+        name, host = f"{role[0]}-{number}", f"127.0.{1 + number // 250}.{1 + number % 250}"
+        engine = await self._programs.engine(*ENGINE, *self._engine, host=host)
         sidecar = await self._programs.router(
             *("--place", "sidecar", "--pod-name", name, "--engine-url", engine.url),
             *(*self.common, *self._sidecar),
+            host=host,
         )
         replica = Replica(name, role, engine, sidecar, ready=False)
         await self._api.apply(replica.pod())
@@ -83,7 +88,7 @@ class Replicas:
         await asyncio.sleep(noticed_after)
         await self._api.apply(replica.pod())
         replica.engine = await self._programs.engine(
-            *ENGINE, *self._engine, "--port", str(replica.engine.port)
+            *(*ENGINE, *self._engine, "--port", str(replica.engine.port)), host=replica.engine.host
         )
         await self._until_ready(replica)
 

@@ -65,5 +65,13 @@ def test_sessions_are_apart_and_bounded() -> None:
         assert continuity.goes_on(name, chat(name))
     assert continuity.goes_on("a", chat("else"))  # forgotten by now
     assert not continuity.goes_on("c", chat("else"))
-    continuity.forget("c")
-    assert continuity.goes_on("c", chat("more"))
+
+
+def test_a_mark_holds_until_the_session_speaks_again() -> None:
+    continuity = Continuity()
+    continuity.goes_on("s", chat("a"))
+    mark = continuity.latest("s")
+    continuity.goes_on("other", chat("a"))
+    assert continuity.latest("s") is mark
+    continuity.goes_on("s", chat("a"))
+    assert continuity.latest("s") is not mark

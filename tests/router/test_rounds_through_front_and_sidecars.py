@@ -1,5 +1,7 @@
 """Rounds over real sockets: front, decode sidecar, prefill gate, strict fake engines."""
 
+import asyncio
+
 import pytest
 
 from fakes.fleet import Fleet, eventually, running_fleet
@@ -68,6 +70,23 @@ async def test_a_session_that_says_something_else_than_before_gets_none_of_its_h
             await fleet.chat(said(*texts), headers={"X-Session-ID": "s"})
         legs = [s.body["kv_transfer_params"] for s in fleet.engines["p-0"].seen]
         assert [leg["remote_block_ids"] is not None for leg in legs] == [False, False, True]
+        assert fleet.world.violations == []
+
+
+async def test_a_round_that_ends_after_its_session_spoke_again_leaves_no_history() -> None:
+    async with running_fleet(policy=PolicyName.ALWAYS_REMOTE) as fleet:
+        engine, named = fleet.engines["d-0"], {"X-Session-ID": "s"}
+        engine.gap = 0.2
+        slow = asyncio.create_task(fleet.chat(said("taken back"), stream=True, headers=named))
+        await eventually(lambda: engine.kinds == ["decode"], what="the first round is being answered")
+        engine.gap = 0.0
+        assert (await fleet.chat(said("meant"), headers=named)).status == 200
+        assert (await slow).status == 200
+        await fleet.chat(said("meant", "w0", "more"), headers=named)
+        legs = [s.body["kv_transfer_params"] for s in fleet.engines["p-0"].seen]
+        assert len(legs) == 3
+        history = fleet.world.issued[legs[2]["remote_request_id"]]
+        assert history.asked["messages"] == said("meant")
         assert fleet.world.violations == []
 
 

@@ -6,7 +6,7 @@ are. A text inside JSON cannot look like a key, because its quotes are escaped.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -14,12 +14,13 @@ _PARAMS: Final = b'"kv_transfer_params"'
 _USAGE: Final = b'"usage"'
 _ERROR: Final = b'data: {"error"'
 _DATA: Final = b"data: "
+_ERROR_LATER: Final = b"\n" + _ERROR
 _DONE: Final = b"data: [DONE]"
+_DONE_LATER: Final = b"\n" + _DONE
 _LARGEST_EVENT: Final = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Token counts as the engine gave them; ``cached`` is absent if it does not report prefix hits."""
 
     prompt: int
@@ -39,8 +40,7 @@ def usage_of(answer: Mapping[str, Any]) -> Usage | None:
     return Usage(prompt, completion, cached if isinstance(cached, int) else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """An unstreamed answer: what it says, and the bytes for the client."""
 
     content: bytes
@@ -82,6 +82,9 @@ class StreamReader:
     _rest: bytes = field(default=b"")
 
     def feed(self, chunk: bytes) -> bytes:
+        if not self._rest and chunk.endswith(b"\n\n") and _PARAMS not in chunk and _USAGE not in chunk:
+            self._count(chunk)  # whole events that pass as they are, as most do
+            return chunk
         chunk = self._rest + chunk if self._rest else chunk
         end = _end_of_events(chunk)
         self._rest, chunk = chunk[end:], chunk[:end]
@@ -89,10 +92,10 @@ class StreamReader:
             chunk, self._rest = chunk + self._rest, b""
         if not chunk:
             return b""
-        self._note(chunk)
         if _PARAMS not in chunk and _USAGE not in chunk:
-            self.events += chunk.count(b"\n\n") or 1
+            self._count(chunk)
             return chunk
+        self._note(chunk)
         return b"".join(self._event(event) for event in _split(chunk))
 
     def flush(self) -> bytes:
@@ -100,10 +103,21 @@ class StreamReader:
         rest, self._rest = self._rest, b""
         return rest
 
+    def _count(self, chunk: bytes) -> None:
+        if chunk.find(b"\n") == len(chunk) - 2:  # one event of one line: two looks instead of seven
+            self.events += 1
+            if chunk.startswith(_DONE):
+                self.done = True
+            elif chunk.startswith(_ERROR):
+                self.failed = True
+        else:
+            self.events += chunk.count(b"\n\n") or 1
+            self._note(chunk)
+
     def _note(self, chunk: bytes) -> None:
-        if _DONE in chunk:
+        if chunk.startswith(_DONE) or _DONE_LATER in chunk:
             self.done = True
-        if chunk.startswith(_ERROR) or b"\n" + _ERROR in chunk:
+        if chunk.startswith(_ERROR) or _ERROR_LATER in chunk:
             self.failed = True
 
     def _event(self, event: bytes) -> bytes:

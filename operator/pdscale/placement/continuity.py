@@ -44,8 +44,9 @@ class Continuity:
             self._said.popitem(last=False)
         return goes_on
 
-    def forget(self, session: str) -> None:
-        self._said.pop(session, None)
+    def latest(self, session: str) -> object:
+        """A mark of what the session said last: the same object until it says something again."""
+        return self._said.get(session)
 
 
 def _words(body: Mapping[str, Any]) -> tuple[Any, ...] | str:

@@ -7,7 +7,7 @@ from the engine's own counts. Placement needs it near a threshold only, not to t
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from pdscale.model.units import Seconds, Tokens
 
@@ -15,8 +15,7 @@ _LEARNING: Final = 0.1  # weight of the newest observation
 _LEAST, _MOST = 0.01, 2.0  # tokens per byte: beyond these it is not text (images, embedded files)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A session's last round."""
 
     body_bytes: int
@@ -25,8 +24,7 @@ class Known:
     at: Seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     history: Tokens
     increment: Tokens
 

@@ -35,8 +35,11 @@ class SlidingMean:
 
     def mean(self, now: Seconds) -> float | None:
         self._forget(self._index(now))
-        weight = sum(slot[2] for slot in self._slots)
-        return sum(slot[1] for slot in self._slots) / weight if weight > 0 else None
+        total = weight = 0.0
+        for _, value, count in self._slots:
+            total += value
+            weight += count
+        return total / weight if weight > 0 else None
 
     def _index(self, now: Seconds) -> int:
         return int(now * _SLOTS // self.seconds)

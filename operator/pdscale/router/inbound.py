@@ -7,8 +7,6 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
-from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
@@ -46,13 +44,12 @@ RECOGNISED: Final = "auto-"  # begins the names of sessions that the router has 
 _OURS: Final = f"{_ONCE}{os.urandom(8).hex()}-"
 _LONGEST_SESSION: Final = 256
 _unnamed = count()
-
-
-class _Fate(Enum):
-    PASS = auto()
-    DROP = auto()
-    SESSION = auto()
-    PREFILLER = auto()
+# Clients use a few names in a few spellings. A table costs half of ``lru_cache``, and is full when full.
+_starts: Final[dict[bytes, bytes]] = {}
+_MOST_STARTS: Final = 1024
+_SESSION: Final = SESSION_HEADER.lower().encode()
+_PREFILLER: Final = PREFILLER_HEADER.lower().encode()
+_ENDS_HERE: Final = {line.decode(): line for line in (_SESSION, _PREFILLER)}
 
 
 @dataclass(slots=True)
@@ -94,7 +91,7 @@ def read_request(request: Request, *, now: Seconds, chats: PrefixSessions | None
     lines.append(b"X-Session-ID: %b\r\n" % session.encode())
     body, hide, sent = parsed, False, content
     if body is not None:
-        if not body.keys() <= _HARMLESS and needs_cleaning(body):
+        if not _HARMLESS.issuperset(body) and needs_cleaning(body):
             body = clean_body(body)
             sent = orjson.dumps(body)
         if is_round and body.get("stream") and not wants_usage(body):
@@ -134,26 +131,32 @@ def _body(head: Head, content: bytes, *, is_round: bool) -> dict[str, Any] | Non
 
 def _headers(head: Head) -> tuple[list[bytes], bytes | None, bytes]:
     """Lines that go on, the session's name, and the prefill replica's."""
-    lines, named, prefiller = [], None, b""
+    lines: list[bytes] = []
+    named, prefiller = None, b""
     for name, value in head.headers:
-        fate = _fate(name)
-        if fate is _Fate.PASS:
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif fate is _Fate.SESSION and named is None:
-            named = value.strip()
-        elif fate is _Fate.PREFILLER and not prefiller:
-            prefiller = value.strip()
+        start = _starts.get(name)
+        if start is None:
+            start = _start(name)
+        if not start:
+            continue
+        if start is _SESSION:
+            named = value.strip() if named is None else named
+        elif start is _PREFILLER:
+            prefiller = prefiller or value.strip()
+        else:
+            lines += (start, value, b"\r\n")
     return lines, named, prefiller
 
 
-@lru_cache(maxsize=1024)
-def _fate(name: bytes) -> _Fate:
+def _start(name: bytes) -> bytes:
+    """How the line of a header begins that goes on; nothing if it does not, or which one is read here."""
     text = name.decode("latin-1")
-    if text.lower() == SESSION_HEADER.lower():
-        return _Fate.SESSION
-    if text.lower() == PREFILLER_HEADER:
-        return _Fate.PREFILLER
-    return _Fate.PASS if any(client_headers([(text, "")])) else _Fate.DROP
+    start = _ENDS_HERE.get(text.lower())
+    if start is None:
+        start = name + b": " if any(client_headers([(text, "")])) else b""
+    if len(_starts) < _MOST_STARTS:
+        _starts[name] = start
+    return start
 
 
 def _named(header: bytes | None, body: Mapping[str, Any]) -> str | None:

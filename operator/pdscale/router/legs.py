@@ -39,7 +39,7 @@ class Answer:
     @property
     def headers(self) -> bytes:
         """The lines that a client may see."""
-        return b"".join([_passed(line) for line in self._head.lines])
+        return b"".join(map(_passed, self._head.lines))
 
     def header(self, name: bytes) -> bytes | None:
         return self._head.value(name)
@@ -93,13 +93,7 @@ class Legs:
         to reach its peer even if nobody waits for the answer any more.
         """
         destination = self._links.to(url)
-        head = b"%b %b%b%b%b" % (
-            method.encode(),
-            destination.prefix,
-            target,
-            destination.host_line,
-            headers,
-        )
+        head = b"".join((method.encode(), b" ", destination.prefix, target, destination.host_line, headers))
         link = self._links.take(destination)
         try:
             if link is not None:
@@ -107,7 +101,9 @@ class Legs:
                 if within is not None:
                     incoming.expire_in(within)
                 try:
-                    return Answer(incoming, await incoming.start())
+                    while (answered := incoming.started()) is None:
+                        await incoming.change()
+                    return Answer(incoming, answered)
                 except asyncio.CancelledError:
                     self._abandon(incoming, owed=owed)
                     raise
@@ -119,7 +115,9 @@ class Legs:
             if within is not None:
                 incoming.expire_in(within)
             try:
-                return Answer(incoming, await incoming.start())
+                while (answered := incoming.started()) is None:
+                    await incoming.change()
+                return Answer(incoming, answered)
             except asyncio.CancelledError:
                 self._abandon(incoming, owed=owed)
                 raise
@@ -166,7 +164,8 @@ class Legs:
             async with asyncio.timeout(_HAND_OVER):
                 incoming = await sending
                 try:
-                    await incoming.start()
+                    while incoming.started() is None:
+                        await incoming.change()
                 finally:
                     incoming.close()
         except (PeerFailed, TimeoutError):

@@ -47,9 +47,6 @@ class Place(StrEnum):
     GATE = "gate"
 
 
-_AT_FRONT: Final = (Place.FRONT,)
-
-
 class Distribution:
     """A histogram's counts."""
 
@@ -75,6 +72,31 @@ class Distribution:
         return family
 
 
+class Tokens:
+    """Sums over completed rounds, named as their series; plain fields take a seventh of what tables do."""
+
+    __slots__ = (
+        "completed",
+        "output_tokens",
+        "output_tokens_squared",
+        "prompt_tokens",
+        "uncached_prompt_tokens",
+        "uncached_prompt_tokens_squared",
+    )
+
+    def __init__(self) -> None:
+        self.completed = self.prompt_tokens = self.output_tokens = self.output_tokens_squared = 0
+        self.uncached_prompt_tokens = self.uncached_prompt_tokens_squared = 0.0
+
+    def add(self, usage: Usage, uncached: float) -> None:
+        self.completed += 1
+        self.prompt_tokens += usage.prompt
+        self.output_tokens += usage.completion
+        self.output_tokens_squared += usage.completion * usage.completion
+        self.uncached_prompt_tokens += uncached
+        self.uncached_prompt_tokens_squared += uncached * uncached
+
+
 class Meters(Collector):
     """All series of one router."""
 
@@ -83,8 +105,9 @@ class Meters(Collector):
         self._counts: dict[str, defaultdict[tuple[str, ...], float]] = {
             name: defaultdict(float) for name in _COUNTERS
         }
-        self._received, self._ended = self._counts["requests_received"], self._counts["requests"]
-        self._inflight: defaultdict[str, float] = defaultdict(float)
+        self._received: defaultdict[Place, int] = defaultdict(int)
+        self._ended: defaultdict[tuple[Place, int], int] = defaultdict(int)
+        self._tokens = Tokens()
         self._ttft, self._tpot = Distribution(_TTFT), Distribution(_TPOT)
         self.registry.register(self)
 
@@ -97,12 +120,10 @@ class Meters(Collector):
         gauge.labels(Place.FRONT).set_function(figure)
 
     def received(self, place: Place) -> None:
-        self._received[(place,)] += 1
-        self._inflight[place] += 1
+        self._received[place] += 1
 
     def ended(self, place: Place, code: int) -> None:
-        self._ended[place, str(code)] += 1
-        self._inflight[place] -= 1
+        self._ended[place, code] += 1
 
     def placed(self, kind: Kind, reason: PlacementReason) -> None:
         self._counts["placements"][Place.SIDECAR, kind, reason] += 1
@@ -115,16 +136,7 @@ class Meters(Collector):
         self._add("measured_uncached_tokens", Place.SIDECAR, actual)
 
     def completed(self, usage: Usage, *, uncached: float) -> None:
-        prompt, completion = usage.prompt, usage.completion
-        for name, figure in (
-            ("prompt_tokens", prompt),
-            ("uncached_prompt_tokens", uncached),
-            ("uncached_prompt_tokens_squared", uncached * uncached),
-            ("output_tokens", completion),
-            ("output_tokens_squared", completion * completion),
-            ("completed", 1),
-        ):
-            self._counts[name][_AT_FRONT] += figure
+        self._tokens.add(usage, uncached)
 
     def served(self, slo: SLO, *, ttft: Seconds, tpot: Seconds | None) -> None:
         """A streamed round; with a single output token there is no time between tokens to miss."""
@@ -145,6 +157,10 @@ class Meters(Collector):
         return generate_latest(self.registry)
 
     def collect(self) -> Iterable[Metric]:
+        self._counts["requests_received"].update({(place,): n for place, n in self._received.items()})
+        self._counts["requests"].update({(place, str(code)): n for (place, code), n in self._ended.items()})
+        if self._tokens.completed:
+            self._counts_of_tokens()
         for name, (text, labels) in _COUNTERS.items():
             family = CounterMetricFamily(_PREFIX + name, text, labels=labels)
             for values, count in self._counts[name].items():
@@ -153,8 +169,9 @@ class Meters(Collector):
         inflight = GaugeMetricFamily(
             _PREFIX + "inflight_requests", "Requests that arrived and have not ended.", labels=("place",)
         )
-        for place, count in self._inflight.items():
-            inflight.add_metric((place,), count)
+        for place, received in self._received.items():
+            ended = sum(n for (where, _), n in self._ended.items() if where is place)
+            inflight.add_metric((place,), received - ended)
         yield inflight
         yield self._ttft.family(
             "time_to_first_token_seconds", "From arrival of a streamed request to its first byte."
@@ -162,6 +179,10 @@ class Meters(Collector):
         yield self._tpot.family(
             "time_per_output_token_seconds", "Mean time between a streamed round's output tokens."
         )
+
+    def _counts_of_tokens(self) -> None:
+        for name in Tokens.__slots__:
+            self._counts[name][(Place.FRONT,)] = getattr(self._tokens, name)
 
     def _judge(self, slo: str, *, met: bool) -> None:
         self._counts["slo_requests"][Place.FRONT, slo, "true" if met else "false"] += 1

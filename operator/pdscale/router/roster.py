@@ -97,10 +97,7 @@ class Roster:
         if self._view is None:
             self._view = ClusterView(tuple(self._endpoints()))
         elif self._newer:
-            newer = self._newer
-            self._view = ClusterView(
-                tuple([_loaded(e, newer[e.name]) if e.name in newer else e for e in self._view.endpoints])
-            )
+            self._view = self._view.renewed(self._newer)
         else:
             return self._view
         self._newer = {}
@@ -125,8 +122,3 @@ class Roster:
         self._by_name = {p.endpoint.name: p for p in self._peers.values()}
         self._loads = {n: load for n, load in self._loads.items() if n in self._by_name}
         self._view = None
-
-
-def _loaded(endpoint: Endpoint, load: Load) -> Endpoint:
-    """``replace`` would take three times as long, at each answer."""
-    return Endpoint(endpoint.name, endpoint.address, endpoint.role, endpoint.ready, endpoint.draining, load)

@@ -63,12 +63,12 @@ class Decider:
 
     async def _round(self, inbound: Inbound, body: dict[str, object], outlet: Outlet) -> int:
         now = self.tools.clock()
-        self._recognise(inbound, body, now)
+        said = self._recognise(inbound, body, now)
         estimate = self.lengths.estimate(inbound.session, inbound.received_bytes, now=now)
         if not self.tools.dialect.local_possible:
             rounds = RemoteRounds(self.tools, self.policy, self.meters, self.rng)
             verdict = await rounds.serve(inbound, outlet, decode=self._self(now), estimate=estimate)
-            self._remember(inbound, estimate, verdict)
+            self._remember(inbound, estimate, verdict, said)
             return verdict.code
         splittable = self.tools.dialect.splittable(inbound.path, body)
         placement = self._place(inbound, estimate, now) if splittable else self._unsplit(now)
@@ -96,21 +96,25 @@ class Decider:
         ):
             seen = verdict.first_token - now
             self.correction.observe(placement.kind, predicted=placement.predicted, seen=seen, now=now)
-        self._remember(inbound, estimate, verdict)
+        self._remember(inbound, estimate, verdict, said)
         return verdict.code
 
     def _may_be_the_only_one(self, inbound: Inbound, estimate: Estimate) -> bool:
         """Most chats without a name never come back: their first round leaves no blocks pinned."""
         return inbound.session.startswith(RECOGNISED) and not estimate.history
 
-    def _recognise(self, inbound: Inbound, body: dict[str, object], now: Seconds) -> None:
-        """A request that does not go on where its session stopped has none of its history."""
+    def _recognise(self, inbound: Inbound, body: dict[str, object], now: Seconds) -> object:
+        """A request that does not go on where its session stopped has none of its history.
+
+        Returns the mark of what the session says with this request.
+        """
         if inbound.once:
-            return
+            return None
         self.log.note(inbound.session, now)
         if not self.continuity.goes_on(inbound.session, body):
             self.ledger.drop(inbound.session)
             self.lengths.forget(inbound.session)
+        return self.continuity.latest(inbound.session)
 
     def _place(self, inbound: Inbound, estimate: Estimate, now: Seconds) -> Placement:
         asked = Round(
@@ -139,13 +143,13 @@ class Decider:
         else:
             self.meters.placed(placement.kind, placement.reason)
 
-    def _remember(self, inbound: Inbound, estimate: Estimate, verdict: Verdict) -> None:
+    def _remember(self, inbound: Inbound, estimate: Estimate, verdict: Verdict, said: object) -> None:
         now, usage = self.tools.clock(), verdict.usage
         if usage is not None and usage.cached is not None:
             actual = max(0, usage.prompt - usage.cached)
             self.meters.estimated(guess=estimate.increment, actual=actual)
-        if inbound.once:
-            return
+        if inbound.once or self.continuity.latest(inbound.session) is not said:
+            return  # the session has spoken again meanwhile: this KV may belong to words it took back
         if usage is not None:
             self.lengths.learn(
                 inbound.session,

@@ -4,6 +4,7 @@ Each takes bytes as they come off the socket, split anywhere, and gives the body
 somebody else's program speaking, so whatever is not exactly well-formed is refused.
 """
 
+from functools import lru_cache
 from typing import Final, Protocol
 
 from pdscale.router.wire.errors import Nonsense
@@ -74,6 +75,19 @@ class Chunked:
         self.done = self.surplus = False
 
     def feed(self, data: bytes) -> bytes:
+        """Mostly a read is one chunk, from its size to its end: looked for first, at a third of the cost."""
+        if not self._left and not self._held and self._trailers < 0:
+            eol = data.find(b"\r\n")
+            if eol > 0 and data.endswith(b"\r\n"):
+                size = _size(data[:eol])
+                if size and size + eol + 4 == len(data):
+                    return data[eol + 2 : -2]
+        return self._walk(data)
+
+    def at_close(self) -> bool:
+        return self.done
+
+    def _walk(self, data: bytes) -> bytes:
         if self._held:
             data, self._held = self._held + data, b""
         pieces = []
@@ -107,9 +121,6 @@ class Chunked:
         self.surplus = self.done and at < end
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def at_close(self) -> bool:
-        return self.done
-
     def _hold(self, line: bytes, *, ends_chunk: bool) -> None:
         """The beginning of a line whose end has not arrived."""
         if ends_chunk and line != b"\r":
@@ -127,6 +138,7 @@ class Chunked:
             raise Nonsense(f"an answer must have at most {_MOST_TRAILERS} trailers", began=True)
 
 
+@lru_cache(maxsize=4096)
 def _size(line: bytes) -> int:
     """``int`` alone would take signs, underscores and 0x as well."""
     digits = line.partition(b";")[0].rstrip(b" \t") if b";" in line else line

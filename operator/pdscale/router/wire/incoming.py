@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from pdscale.router.wire.answer_head import AnswerHead
+from pdscale.router.wire.errand import Wake
 from pdscale.router.wire.errors import Expired, Nonsense
 
 _UNREAD: Final = 256 * 1024  # bytes that may lie here before somebody reads
@@ -50,14 +51,17 @@ class Incoming:
         self._size = 0
         self._all = False
         self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Wake | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def start(self) -> AnswerHead:
-        if self.head is None and self._error is None:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        if self.head is None:
+    def change(self) -> Wake:
+        """Wait for the head, the next piece if nobody has asked for all of them, or the end."""
+        self._waiter = waiter = Wake()
+        return waiter
+
+    def started(self) -> AnswerHead | None:
+        """The head if it is here."""
+        if self.head is None and self.over:
             raise self._error or Nonsense("an answer without a head")
         return self.head
 
@@ -67,17 +71,18 @@ class Incoming:
             if self.over:
                 self._raise()
                 return b""
-            await self._wait()
+            await self.change()
         if self._size > _UNREAD and not self.over:
             self._source.resume()
         return self._drain()
 
     async def whole(self) -> bytes:
-        self._all = True
-        if self._size > _UNREAD and not self.over:
-            self._source.resume()
-        while not self.over:
-            await self._wait()
+        if not self.over:
+            self._all = True
+            if self._size > _UNREAD:
+                self._source.resume()
+            while not self.over:
+                await self.change()
         self._raise()
         return self._drain()
 
@@ -91,7 +96,7 @@ class Incoming:
             self._all, self.take = True, sink
             try:
                 while not self.over:
-                    await self._wait()
+                    await self.change()
             finally:
                 outflow.unthrottle()
         self._raise()
@@ -106,9 +111,9 @@ class Incoming:
             self._source.abort()
             self.end(None)
 
-    def begin(self, head: AnswerHead) -> None:
-        self.head = head
-        if not self._all:
+    def stir(self) -> None:
+        """All of a read is here: whoever waits for a head or a piece goes on, inside of this call."""
+        if self._waiter is not None and not self._all:
             self._wake()
 
     def end(self, error: Exception | None) -> None:
@@ -124,7 +129,6 @@ class Incoming:
         if not self._all:
             if self._size > _UNREAD:
                 self._source.pause()
-            self._wake()
         elif self._size > LARGEST_ANSWER:
             raise Nonsense(f"an answer must be at most {LARGEST_ANSWER} bytes", began=True)
 
@@ -141,13 +145,8 @@ class Incoming:
         if self._error is not None:
             raise self._error
 
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
-
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+            waiter.wake()

@@ -1,7 +1,7 @@
 """One client's connection: requests in, one at a time; answers out.
 
 What a client has sent ahead waits, and nothing more is read from it until the request before has been
-answered. A client that leaves cancels the task that serves it, wherever that stands.
+answered. A client that leaves cancels the errand that serves it, wherever that stands.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from pdscale.router.wire.errand import Errand
 from pdscale.router.wire.errors import BadRequest
 from pdscale.router.wire.link import no_delay
 from pdscale.router.wire.parsing import Parsing
@@ -29,7 +30,7 @@ class Host(Protocol):
 
     def left(self, inlet: "Inlet") -> None: ...
 
-    def serve(self, request: Request, reply: Reply, inlet: "Inlet") -> "asyncio.Task[None]": ...
+    def serve(self, request: Request, reply: Reply, inlet: "Inlet") -> Errand: ...
 
 
 class Inlet(asyncio.Protocol):
@@ -38,7 +39,7 @@ class Inlet(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
         self._parsing = Parsing(self, host.limits, host.guard)
         self._phase, self._age = IDLE, 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._errand: Errand | None = None
         self._ahead: deque[Request | BadRequest] = deque()
         self._last = False  # the connection ends with the request in work
         self._paused = self._owed = self._choked = self._gone = False
@@ -70,9 +71,9 @@ class Inlet(asyncio.Protocol):
         self._parsing.close()
         self._ahead.clear()
         self._throttle = None
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        if self._errand is not None:
+            self._errand.cancel()
+            self._errand = None
 
     def pause_writing(self) -> None:
         self._choked = True
@@ -131,7 +132,7 @@ class Inlet(asyncio.Protocol):
         self._throttle = None
 
     def answered(self, *, close: bool) -> None:
-        self._task = None
+        self._errand = None
         if self._gone:
             return
         if close:
@@ -139,8 +140,9 @@ class Inlet(asyncio.Protocol):
             self._transport.close()
             return
         self._phase, self._age = IDLE, 0.0
-        if self._ahead:
-            self._take(self._ahead.popleft())
+        if self._ahead:  # not from inside the errand that ends with this answer
+            self._phase = BUSY
+            asyncio.get_running_loop().call_soon(self._next)
         else:
             self._read_on()
 
@@ -149,6 +151,11 @@ class Inlet(asyncio.Protocol):
             self._transport.abort()
 
     # ----
+
+    def _next(self) -> None:
+        if not self._gone:
+            self._phase = IDLE
+            self._take(self._ahead.popleft())
 
     def _take(self, item: Request | BadRequest) -> None:
         """Serve or refuse it now, or when its turn has come."""
@@ -164,7 +171,9 @@ class Inlet(asyncio.Protocol):
             head = item.head
             self._last = not head.keep_alive or head.version != "1.1"
             reply = Reply(self, method=head.method, version=head.version)
-            self._task = self._host.serve(item, reply, self)
+            errand = self._host.serve(item, reply, self)
+            if self._phase is BUSY and not reply.ended:
+                self._errand = errand
 
     def _read_on(self) -> None:
         if self._parsing.begun:

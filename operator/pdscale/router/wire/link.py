@@ -14,6 +14,10 @@ from pdscale.router.wire.framing import Framing
 from pdscale.router.wire.incoming import Incoming
 
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
+# Seconds without a sign of the peer's kernel. An engine may compute for minutes and say nothing; a node that
+# is gone says nothing either, and Kubernetes takes 40 s to notice.
+_PROBE: Final = 5
+_LOST: Final = 15
 _JOINED: Final = 64 * 1024  # up to here one copy is cheaper than two writes
 
 
@@ -51,19 +55,17 @@ class Link(asyncio.Protocol):
         self.quiet = 0
         self._method = method
         incoming = self._incoming = Incoming(self)
-        if body or method in _WITH_BODY:
-            head = b"%bcontent-length: %d\r\n\r\n" % (head, len(body))
-        else:
-            head += b"\r\n"
+        last = b"content-length: %d\r\n\r\n" % len(body) if body or method in _WITH_BODY else b"\r\n"
         if len(body) <= _JOINED:
-            self._transport.write(head + body)
+            self._transport.write(b"".join((head, last, body)))
         else:
-            self._transport.writelines((head, body))
+            self._transport.writelines((head, last, body))
         return incoming
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         no_delay(transport)
+        notice_loss(transport)
 
     def data_received(self, data: bytes) -> None:
         incoming = self._incoming
@@ -83,6 +85,8 @@ class Link(asyncio.Protocol):
                 (incoming.take or incoming.hold)(piece)
             if framing.done:
                 self._complete(incoming, framing)
+            elif incoming.take is None:
+                incoming.stir()
         except Exception as error:
             self._fail(error)
 
@@ -129,7 +133,7 @@ class Link(asyncio.Protocol):
                 raise Nonsense("the peer switched protocols unasked")
             if head.status >= 200:
                 self._framing = head.framing(self._method)
-                incoming.begin(head)
+                incoming.head = head
                 return data
         if len(data) > LARGEST_HEAD:
             raise Nonsense(f"the head of an answer must be at most {LARGEST_HEAD} bytes")
@@ -153,6 +157,22 @@ class Link(asyncio.Protocol):
         self.abort()
         if incoming is not None and not incoming.over:
             incoming.end(error)
+
+
+def notice_loss(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel ask the peer's for a sign of life, and end the connection if none comes."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", _PROBE),
+        ("TCP_KEEPINTVL", _PROBE),
+        ("TCP_KEEPCNT", _LOST // _PROBE),
+        ("TCP_USER_TIMEOUT", _LOST * 1000),  # also for what was written and never acknowledged
+    ):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def no_delay(transport: asyncio.BaseTransport) -> None:

@@ -70,7 +70,11 @@ class Links:
                 link.abort()
         return None
 
-    async def connect(self, destination: Destination) -> Link:
+    def connect(self, destination: Destination) -> "asyncio.Task[Link]":
+        """In a task of its own, since whoever asks may not be in one."""
+        return self._loop.create_task(self._connected(destination))
+
+    async def _connected(self, destination: Destination) -> Link:
         try:
             async with asyncio.timeout(self._connect):
                 _, link = await self._loop.create_connection(

@@ -6,7 +6,6 @@ here as well: codings other than ``chunked``, versions other than 1.0 and 1.1, a
 offer HTTP/2 with their first request, body and all).
 """
 
-from functools import lru_cache
 from typing import Final, Protocol
 
 from httptools import (
@@ -21,7 +20,7 @@ from pdscale.router.wire.request import Guard, Head, Headers, Limits, Request
 
 _OFFER: Final = (b"connection", b"upgrade", b"http2-settings")
 _LINE: Final = 4  # bytes of a header line beside name and value
-_NAMES: Final = (b"host", b"content-length", b"transfer-encoding", b"expect")
+_LENGTHS: Final = frozenset(map(len, (b"host", b"content-length", b"transfer-encoding", b"expect")))
 
 
 class Listener(Protocol):
@@ -38,7 +37,7 @@ class Parsing:
         self._parser = HttpRequestParser(self)
         self._refusal: BadRequest | None = None
         self._requests = self._unended = 0
-        self._declining = False
+        self._declining = self._long = False
         self._headers: Headers = []
         self._head: Head | None = None
         self._reset()
@@ -46,6 +45,7 @@ class Parsing:
     def feed(self, data: bytes) -> None:
         """Raises ``BadRequest``; nothing more may be fed after that."""
         requests = self._requests
+        self._long = self._unended + len(data) > self._limits.head
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as offer:
@@ -130,12 +130,11 @@ class Parsing:
 
     def _judge(self, head: Head) -> bool:
         """Whether the client waits for a word before it sends the body."""
-        hosts, expects, size = 0, False, len(head.target)
+        hosts, expects = 0, False
         for key, value in head.headers:
-            size += len(key) + len(value) + _LINE
-            name = _judged(key)
-            if not name:
+            if len(key) not in _LENGTHS:
                 continue
+            name = key.lower()
             if name == b"host":
                 hosts += 1
             elif name == b"content-length":
@@ -144,9 +143,9 @@ class Parsing:
             elif name == b"transfer-encoding":
                 if value.strip().lower() != b"chunked" or head.version != "1.1":
                     raise BadRequest(400, "transfer-encoding must be chunked, and sent with HTTP/1.1")
-            else:
+            elif name == b"expect":
                 expects = value.strip().lower() == b"100-continue"
-        if size > self._limits.head:
+        if self._long and _size_of(head) > self._limits.head:
             raise self._too_large()
         if head.version not in ("1.1", "1.0"):
             raise BadRequest(400, f"version must be HTTP/1.1 or HTTP/1.0, got {head.version}")
@@ -174,8 +173,5 @@ class Parsing:
         return BadRequest(413, f"the body of a request must be at most {self._limits.body} bytes")
 
 
-@lru_cache(maxsize=1024)
-def _judged(name: bytes) -> bytes:
-    """The name in lower case if it matters here; clients use a few names in a few spellings."""
-    low = name.lower()
-    return low if low in _NAMES else b""
+def _size_of(head: Head) -> int:
+    return len(head.target) + sum(len(key) + len(value) + _LINE for key, value in head.headers)

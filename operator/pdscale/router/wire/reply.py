@@ -47,7 +47,7 @@ class Reply:
         """A stream's head. ``lines`` are whole header lines without those about the connection."""
         self._chunked = not self._old and not self._head_only
         framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        self._first = self._head(status, lines + framing, close=self._old)
+        self._first = self._head(status, lines, framing, b"", close=self._old)
 
     def write(self, piece: bytes) -> None:
         if not piece or self._head_only:
@@ -64,10 +64,8 @@ class Reply:
 
     def whole(self, status: int, lines: bytes, content: bytes) -> None:
         """An answer with a length, in one piece."""
-        if status not in _BODILESS:
-            lines = b"%bcontent-length: %d\r\n" % (lines, len(content))
-        head = self._head(status, lines, close=False)
-        self._end(head if self._head_only else head + content)
+        length = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(content)
+        self._end(self._head(status, lines, length, b"" if self._head_only else content, close=False))
 
     def throttle(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """Have a source paused while the client is behind."""
@@ -76,13 +74,13 @@ class Reply:
     def unthrottle(self) -> None:
         self._sender.unthrottle()
 
-    def _head(self, status: int, lines: bytes, *, close: bool) -> bytes:
+    def _head(self, status: int, lines: bytes, framing: bytes, content: bytes, *, close: bool) -> bytes:
         if self.status:
             raise RuntimeError("an answer has one head only")
         self.status = status
         self._close = close or self._sender.ends
         last = b"connection: close\r\n\r\n" if self._close else b"\r\n"
-        return opening(status) + lines + last
+        return b"".join((opening(status), lines, framing, last, content))
 
     def _end(self, last: bytes) -> None:
         if last:

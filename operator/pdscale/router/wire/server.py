@@ -1,11 +1,12 @@
-"""Listens for clients and gives each request to a handler, in a task of its own."""
+"""Listens for clients and gives each request to a handler, as an errand."""
 
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
+from pdscale.router.wire.errand import Errand
 from pdscale.router.wire.inlet import Inlet
 from pdscale.router.wire.reply import Reply
 from pdscale.router.wire.request import ErrorBody, Guard, Limits, Request
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 _BACKLOG: Final = 1024
 _JSON: Final = b"content-type: application/json\r\n"
 
-Handler = Callable[[Request, Reply], Awaitable[None]]
+Handler = Callable[[Request, Reply], Coroutine[Any, None, None]]
 
 
 class Server:
@@ -76,8 +77,8 @@ class Server:
         if self._empty is not None and not self._inlets:
             self._empty.set()
 
-    def serve(self, request: Request, reply: Reply, inlet: Inlet) -> asyncio.Task[None]:
-        return self._loop.create_task(self._serve(request, reply, inlet))
+    def serve(self, request: Request, reply: Reply, inlet: Inlet) -> Errand:
+        return Errand(self._serve(request, reply, inlet))
 
     async def _serve(self, request: Request, reply: Reply, inlet: Inlet) -> None:
         """The outermost loop of a request: what nobody expected ends here, with the connection if it must."""

@@ -1,0 +1,112 @@
+"""A request's coroutine without a task: when it runs, what it may wait for, how it hears of a leaving."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from pdscale.router.wire.errand import Errand, Wake
+
+Start = Callable[[], Awaitable[object]]
+
+
+async def noting(notes: list[str], start: Start) -> None:
+    notes.append("begun")
+    try:
+        await start()
+        notes.append("woken")
+    except asyncio.CancelledError:
+        notes.append("told")
+        raise
+    finally:
+        notes.append("over")
+
+
+async def test_an_errand_runs_at_once_and_goes_on_inside_of_the_call_that_wakes_it() -> None:
+    wake, notes = Wake(), list[str]()
+
+    async def wait() -> None:
+        await wake
+
+    Errand(noting(notes, wait))
+    assert notes == ["begun"]
+    wake.wake()
+    assert notes == ["begun", "woken", "over"]
+    wake.wake()
+
+
+@pytest.mark.parametrize("kind", ["wake", "future", "task", "sleep"])
+async def test_a_client_that_leaves_is_heard_of_wherever_the_errand_waits(kind: str) -> None:
+    wake, future = Wake(), asyncio.get_running_loop().create_future()
+    task = asyncio.ensure_future(asyncio.sleep(60))
+
+    async def wait() -> None:
+        if kind == "sleep":
+            await asyncio.sleep(0)
+        else:
+            await {"wake": wake, "future": future, "task": task}[kind]
+
+    notes: list[str] = []
+    errand = Errand(noting(notes, wait))
+    errand.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert notes == ["begun", "told", "over"]
+    errand.cancel()
+    task.cancel()
+
+
+async def test_what_an_errand_does_on_its_way_out_may_wait_again() -> None:
+    first, second, notes = Wake(), Wake(), list[str]()
+
+    async def wait() -> None:
+        try:
+            await first
+        finally:
+            await second
+            notes.append("cleaned")
+
+    errand = Errand(noting(notes, wait))
+    errand.cancel()
+    assert notes == ["begun"]
+    second.wake()
+    assert notes == ["begun", "cleaned", "told", "over"]
+
+
+async def test_a_client_that_leaves_when_the_answer_has_come_is_heard_of_at_the_next_wait() -> None:
+    future = asyncio.get_running_loop().create_future()
+    notes: list[str] = []
+
+    async def wait() -> None:
+        await future
+
+    errand = Errand(noting(notes, wait))
+    future.set_result(None)
+    errand.cancel()
+    await asyncio.sleep(0)
+    assert notes == ["begun", "told", "over"]
+
+
+async def test_a_task_may_wait_for_a_wake_and_goes_on_when_its_loop_sees_to_it() -> None:
+    wake, notes = Wake(), list[str]()
+
+    async def wait() -> None:
+        await wake
+
+    task = asyncio.ensure_future(noting(notes, wait))
+    await asyncio.sleep(0)
+    wake.wake()
+    assert notes == ["begun"]
+    await task
+    assert notes == ["begun", "woken", "over"]
+
+
+async def test_a_task_that_waits_for_a_wake_can_be_cancelled_and_can_be_late() -> None:
+    wake = Wake()
+
+    async def wait() -> None:
+        async with asyncio.timeout(0.001):
+            await wake
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wait(), 5)
