@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from typing import Final
 
-from pdscale.engines.hygiene import answer_headers
 from pdscale.model.units import Seconds
 from pdscale.placement.exchange import Failure
+from pdscale.router.client_lines import client_lines
 from pdscale.router.wire.answer_head import AnswerHead
 from pdscale.router.wire.errors import Closed, Expired, NotReached, PeerFailed
 from pdscale.router.wire.incoming import Incoming, Outflow
@@ -39,7 +38,7 @@ class Answer:
     @property
     def headers(self) -> bytes:
         """The lines that a client may see."""
-        return b"".join(map(_passed, self._head.lines))
+        return client_lines(self._head.lines)
 
     def header(self, name: bytes) -> bytes | None:
         return self._head.value(name)
@@ -178,13 +177,6 @@ async def _given(incoming: Incoming) -> Incoming:
 
 def _cut(error: PeerFailed) -> LegFailed:
     return LegFailed(Failure.TIMED_OUT if isinstance(error, Expired) else Failure.CUT, str(error))
-
-
-@lru_cache(maxsize=1024)
-def _passed(line: bytes) -> bytes:
-    """A header line of an answer with its end, or nothing if it is not for clients."""
-    name = line.partition(b":")[0].decode("latin-1")
-    return line + b"\r\n" if any(answer_headers([(name, "")])) else b""
 
 
 def failure_of(status: int) -> Failure | None:

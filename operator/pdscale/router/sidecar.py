@@ -7,7 +7,7 @@ not fail. Anything else reaches an engine through a decode pod only.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pdscale.engines.dialects import usable_for_prefill
 from pdscale.engines.ledger import Clocks, Ledger
@@ -133,9 +133,11 @@ class Decider:
 
     def _self(self, now: Seconds) -> Endpoint:
         """This pod as policies see it, with figures fresher than anyone else's."""
-        known = self.tools.roster.peer(self.me)
-        endpoint = Endpoint(self.me, "", Role.DECODE) if known is None else known.endpoint
-        return replace(endpoint, load=self.tools.own.load(now))
+        known, load = self.tools.roster.peer(self.me), self.tools.own.load(now)
+        if known is None:
+            return Endpoint(self.me, "", Role.DECODE, load=load)
+        end = known.endpoint
+        return Endpoint(end.name, end.address, end.role, ready=end.ready, draining=end.draining, load=load)
 
     def _count(self, placement: Placement, exchange: Exchange) -> None:
         if exchange.fell_back is not None:

@@ -4,6 +4,7 @@ What could be understood in two ways is refused: bare line ends, folded lines, t
 two lengths. Header lines are kept as they came, in order, to be passed on as bytes.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -22,23 +23,19 @@ _FRAMING: Final = (b"content-length", b"transfer-encoding", b"connection")
 class AnswerHead:
     """``lines`` are the header lines without their line ends."""
 
-    __slots__ = ("_coding", "_lengths", "_values", "keep_alive", "lines", "status")
+    __slots__ = ("_values", "keep_alive", "lines", "status")
 
     def __init__(self, head: bytes) -> None:
         """``head`` goes up to and without the blank line."""
         first, *lines = head.split(b"\r\n")
         self.lines = lines
+        fields = [_known.get(line) or _field(line) for line in lines]
+        values = dict(fields)
+        self._values = values if len(values) == len(fields) else _repeated(fields)
         self.status, self.keep_alive = _start(first)
-        self._lengths: list[bytes] = []
-        self._coding: list[bytes] = []
-        values: dict[bytes, bytes] = {}
-        self._values = values
-        for line in lines:
-            name, value, about_framing = _known.get(line) or _field(line)
-            if about_framing:
-                self._note(name, value)
-            if name not in values:
-                values[name] = value
+        connection = values.get(b"connection")
+        if connection is not None and b"close" in self._values[b"connection"].lower():
+            self.keep_alive = False
 
     def value(self, name: bytes) -> bytes | None:
         """The first value of a header; ``name`` in lower case."""
@@ -47,41 +44,41 @@ class AnswerHead:
     def framing(self, method: str) -> Framing:
         if method == "HEAD" or self.status in _BODILESS:
             return Length(0)
-        lengths, coding = self._lengths, self._coding
-        if coding:
-            if lengths or coding != [b"chunked"]:
+        length, coding = self._values.get(b"content-length"), self._values.get(b"transfer-encoding")
+        if coding is not None:
+            if length is not None or coding.lower() != b"chunked":
                 raise Nonsense("the answer's framing must be either one length or chunked")
             return Chunked()
-        if not lengths:
+        if length is None:
             return UntilClose()
-        length = lengths[0]
-        if len(lengths) > 1 or not length.isdigit() or len(length) > _LONGEST_LENGTH:
-            raise Nonsense(f"content-length must be one number, got {lengths!r}")
+        if not length.isdigit() or len(length) > _LONGEST_LENGTH:
+            raise Nonsense(f"content-length must be one number, got {length!r}")
         return Length(int(length))
 
-    def _note(self, name: bytes, value: bytes) -> None:
-        if name == b"content-length":
-            self._lengths.append(value)
-        elif name == b"connection":
-            if b"close" in value.lower():
-                self.keep_alive = False
-        else:
-            self._coding.append(value.lower())
+
+def _repeated(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The first value counts; of what is about framing all do, so that two lengths are no number."""
+    values: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name not in values:
+            values[name] = value
+        elif name in _FRAMING:
+            values[name] += b", " + value
+    return values
 
 
 # Peers say the same things over and over: a line that is known takes a tenth of what it takes to read it.
-_known: Final[dict[bytes, tuple[bytes, bytes, bool]]] = {}
+_known: Final[dict[bytes, tuple[bytes, bytes]]] = {}
 _MOST_KNOWN: Final = 4096
 
 
-def _field(line: bytes) -> tuple[bytes, bytes, bool]:
-    """Name in lower case, value, and whether it is about the connection."""
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    """Name in lower case, and value."""
     name, colon, value = line.partition(b":")
     if not colon or not name or name.strip(_TOKEN):
         raise Nonsense(f"a header line must be 'name: value', got {line[:60]!r}")
     _refuse_line_ends(value)
-    name = name.lower()
-    field = name, value.strip(b" \t"), name in _FRAMING
+    field = name.lower(), value.strip(b" \t")
     if len(_known) >= _MOST_KNOWN:
         _known.clear()  # dates and lengths, by now
     _known[line] = field

@@ -66,7 +66,8 @@ class Wake:
     def __await__(self) -> Generator["Wake", None, None]:
         self._asyncio_future_blocking = True
         yield self
-        self.result()
+        if self._cancelled:
+            raise asyncio.CancelledError
 
     def wake(self) -> None:
         callback, self._callback = self._callback, None

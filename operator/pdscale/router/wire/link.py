@@ -145,7 +145,8 @@ class Link(asyncio.Protocol):
         sound = head is not None and head.keep_alive and not framing.surplus
         self._incoming, self._framing = None, None
         if sound and not self._transport.get_write_buffer_size() and not self._transport.is_closing():
-            self.resume()
+            if self._paused:
+                self.resume()
             self._keeper.keep(self)
         else:
             self.closed = True

@@ -31,9 +31,10 @@ class Destination:
         self.idle: list[Link] = []
         self.links: set[Link] = set()
         self.used_at = 0.0
+        self._clock = asyncio.get_running_loop().time
 
     def keep(self, link: Link) -> None:
-        link.idle_since = asyncio.get_running_loop().time()
+        link.idle_since = self._clock()
         self.idle.append(link)
 
     def lost(self, link: Link) -> None:
