@@ -20,8 +20,12 @@ MODEL = "meta-llama/Llama-2-70b-chat-hf"
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "emulated-sglang.yaml"
 
 
-def deployed(objects: Objects, cluster: Cluster, name: str) -> str:
-    """The example's engines, under a policy that would prefill locally; the address of its Service."""
+@pytest.fixture(scope="module")
+def rooms(
+    product: client.ApiClient, prometheus: Any, shared_namespace: str, cluster: Cluster
+) -> tuple[Objects, str]:
+    """The example's engines, under a policy that would prefill locally; and the address of their Service."""
+    objects, name = Objects(product, shared_namespace, prometheus.url), "rooms"
     engine = yaml.safe_load(EXAMPLE.read_text())["spec"]["engine"]
     engine |= {"image": cluster.image("router")}  # which has the emulated engine, and which workers have
     router = {"placement": "Threshold", "thresholdTokens": 100_000}
@@ -29,8 +33,8 @@ def deployed(objects: Objects, cluster: Cluster, name: str) -> str:
     objects.create(
         serving(name, engine=engine, router=router, scaling=scaling, prefill=PROCESS, decode=PROCESS)
     )
-    objects.wait(name, kind="Ready", status="True", within=90)
-    return objects.answers(name, within=30)
+    objects.wait(name, kind="Ready", status="True", within=120)
+    return objects, objects.answers(name, within=30)
 
 
 def ask(url: str, messages: list[dict[str, str]], *, stream: bool) -> httpx.Response:
@@ -51,8 +55,8 @@ def placements(objects: Objects, name: str) -> dict[str, float]:
     return counts
 
 
-def test_rounds_are_prefilled_remotely_whatever_the_policy_says(objects: Objects, cluster: Cluster) -> None:
-    url = deployed(objects, cluster, "rooms")
+def test_rounds_are_prefilled_remotely_whatever_the_policy_says(rooms: tuple[Objects, str]) -> None:
+    objects, url = rooms
     messages: list[dict[str, str]] = []
     cached: list[Any] = []
     for i in range(4):
@@ -71,10 +75,8 @@ def test_rounds_are_prefilled_remotely_whatever_the_policy_says(objects: Objects
     }
 
 
-def test_no_request_fails_while_the_prefill_pool_is_resized_under_load(
-    objects: Objects, cluster: Cluster
-) -> None:
-    url = deployed(objects, cluster, "resized")
+def test_no_request_fails_while_the_prefill_pool_is_resized_under_load(rooms: tuple[Objects, str]) -> None:
+    objects, url = rooms
     replay = Replay(url=url, model=MODEL, seed=5)
     requests = [Request(at=i * 0.3, input_tokens=300, output_tokens=20) for i in range(80)]
 
@@ -84,7 +86,7 @@ def test_no_request_fails_while_the_prefill_pool_is_resized_under_load(
             await asyncio.sleep(8)  # traffic must flow before and after each change
             body = {"spec": {"replicas": replicas}}
             await asyncio.to_thread(
-                apps.patch_namespaced_deployment_scale, "resized-prefill", objects.namespace, body
+                apps.patch_namespaced_deployment_scale, "rooms-prefill", objects.namespace, body
             )
 
     async def play() -> None:
