@@ -13,7 +13,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "operator"
 
-_LISTENS = re.compile(r" on (?:127\.\d+\.\d+\.\d+):(\d+)(?:, admin port (\d+))?")
+_LISTENS = re.compile(r"(?: listens|\.emulator: \S+) on 127\.\d+\.\d+\.\d+:(\d+)(?:, admin port (\d+))?")
 _START = 60.0  # seconds, on a machine with more to do than it has cores
 
 
