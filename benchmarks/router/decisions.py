@@ -15,9 +15,9 @@ from pdscale.model.pools import Role
 from pdscale.model.slo import SLO
 from pdscale.perf.builtin import BUILTIN
 from pdscale.placement.policy import PlacementPolicy, Round
-from pdscale.router.peers import Peer
+from pdscale.router.fleet.peers import Peer
+from pdscale.router.fleet.roster import Roster
 from pdscale.router.policies import PolicyName, placement_policy
-from pdscale.router.roster import Roster
 
 _EACH_ROLE: Final = 100
 _TIMES: Final = 3000

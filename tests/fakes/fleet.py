@@ -14,7 +14,7 @@ from fakes.pods_api import FakePodsApi, pod
 from pdscale.model.pools import Role
 from pdscale.perf.builtin import BUILTIN
 from pdscale.router.app import Router
-from pdscale.router.discovery import ApiAccess
+from pdscale.router.fleet.discovery import ApiAccess
 from pdscale.router.meters import Place
 from pdscale.router.policies import PolicyName
 from pdscale.router.settings import Settings

@@ -8,8 +8,8 @@ import pytest
 
 from fakes.raw import STREAM_HEAD, RawPeer, Then, chunk, raw_peer, tell, whole
 from pdscale.router.app import Router
+from pdscale.router.fleet.peers import parse_static
 from pdscale.router.meters import Place
-from pdscale.router.peers import parse_static
 from pdscale.router.policies import PolicyName
 from pdscale.router.settings import Settings
 

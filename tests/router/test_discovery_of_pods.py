@@ -12,9 +12,9 @@ from fakes.fleet import eventually
 from fakes.pods_api import FakePodsApi, pod
 from pdscale.model.cluster import Load
 from pdscale.model.pools import Role
-from pdscale.router.discovery import ApiAccess, KubernetesDiscovery
-from pdscale.router.peers import parse_static, peer_of_pod
-from pdscale.router.roster import Roster
+from pdscale.router.fleet.discovery import ApiAccess, KubernetesDiscovery
+from pdscale.router.fleet.peers import parse_static, peer_of_pod
+from pdscale.router.fleet.roster import Roster
 
 
 @asynccontextmanager

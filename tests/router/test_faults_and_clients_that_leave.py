@@ -8,7 +8,7 @@ import pytest
 
 from fakes.engine import Fault, KvWorld
 from fakes.fleet import Fleet, Reply, eventually, running_fleet
-from pdscale.router.peers import peer_of_pod
+from pdscale.router.fleet.peers import peer_of_pod
 from pdscale.router.policies import PolicyName
 
 SESSION = {"X-Session-ID": "s"}

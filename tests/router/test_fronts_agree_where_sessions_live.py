@@ -4,7 +4,7 @@ import pytest
 
 from fakes.fleet import Fleet, eventually, running_fleet
 from pdscale.placement.session_log import Served
-from pdscale.router.whereabouts import format_served, read_served
+from pdscale.router.fleet.whereabouts import format_served, read_served
 
 
 def homes(fleet: Fleet) -> dict[str, str]:

@@ -10,8 +10,8 @@ from pdscale.emulator.options import parse
 from pdscale.emulator.server import EngineServer
 from pdscale.engines.answers import Usage
 from pdscale.engines.dialects import VLLM, EngineType
-from pdscale.router.capabilities import Asked, HistoryMoves
-from pdscale.router.delivery import Verdict
+from pdscale.router.flows.capabilities import Asked, HistoryMoves
+from pdscale.router.flows.delivery import Verdict
 from pdscale.router.policies import PolicyName
 
 LONG = "some more words " * 200

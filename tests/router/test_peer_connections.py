@@ -9,7 +9,7 @@ import pytest
 from fakes.fleet import eventually
 from fakes.raw import OK, STREAM_HEAD, Script, Then, chunk, raw_peer, whole
 from pdscale.placement.exchange import Failure
-from pdscale.router.legs import Answer, LegFailed, Legs
+from pdscale.router.hop.legs import Answer, LegFailed, Legs
 from pdscale.router.wire.links import Links
 
 GOOD = [whole(b"good")]

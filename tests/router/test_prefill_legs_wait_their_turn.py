@@ -7,8 +7,8 @@ from fakes.scripted import Fault
 from pdscale.model.slo import SLO
 from pdscale.placement.ordering import PrefillLeg
 from pdscale.placement.policy import BusyReason
+from pdscale.router.flows.turnstile import Turnstile
 from pdscale.router.policies import QueueOrder, admission_of
-from pdscale.router.turnstile import Turnstile
 
 
 def leg(seconds: float, *, arrived: float = 0.0) -> PrefillLeg:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from fakes.fleet import Fleet, eventually, running_fleet
 from pdscale.model.pools import Role
+from pdscale.router.fleet.peers import parse_static
+from pdscale.router.fleet.roster import Roster
+from pdscale.router.flows.prefiller_header import PrefillerHeader
 from pdscale.router.meters import Meters
-from pdscale.router.peers import parse_static
 from pdscale.router.policies import PolicyName
-from pdscale.router.prefiller_header import PrefillerHeader
-from pdscale.router.roster import Roster
 
 HEADER = "x-prefiller-host-port"
 IGNORED = 'ignored_prefiller_headers_total{place="sidecar"}'

@@ -9,8 +9,8 @@ from fakes.engine import Fault
 from fakes.fleet import running_fleet
 from fakes.raw import STREAM_HEAD, Then, chunk, raw_peer, tell, whole
 from pdscale.router.app import Router
+from pdscale.router.fleet.peers import parse_static
 from pdscale.router.meters import Place
-from pdscale.router.peers import parse_static
 from pdscale.router.policies import PolicyName
 from pdscale.router.settings import Settings
 

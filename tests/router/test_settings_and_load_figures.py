@@ -13,7 +13,7 @@ from pdscale.model.cluster import Load
 from pdscale.perf.builtin import BUILTIN
 from pdscale.perf.document import profile_document
 from pdscale.router.arguments import parse_settings
-from pdscale.router.loads import format_load, parse_load_header
+from pdscale.router.fleet.loads import format_load, parse_load_header
 from pdscale.router.policies import PolicyName
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pdscale.model.slo import SLO
+from pdscale.router.crew.tally import Tally
 from pdscale.router.meters import Meters, Place
-from pdscale.router.tally import Tally
 
 RECEIVED = "pdscale_router_requests_received_total"
 TTFT = "pdscale_router_time_to_first_token_seconds"

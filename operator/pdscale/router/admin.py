@@ -7,9 +7,9 @@ from aiohttp import web
 
 from pdscale.model.cluster import Load
 from pdscale.placement.session_log import Served
-from pdscale.router.loads import load_figures
+from pdscale.router.fleet.loads import load_figures
+from pdscale.router.fleet.whereabouts import format_served
 from pdscale.router.meters import Meters
-from pdscale.router.whereabouts import format_served
 
 
 def admin_app(

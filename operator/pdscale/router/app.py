@@ -26,27 +26,27 @@ from pdscale.placement.named import AsNamed
 from pdscale.placement.policy import PlacementPolicy
 from pdscale.placement.session_log import SessionLog
 from pdscale.router.admin import admin_app
-from pdscale.router.capabilities import HistoryMoves
-from pdscale.router.discovery import KubernetesDiscovery
-from pdscale.router.front import Front
-from pdscale.router.gate import Gate
+from pdscale.router.fleet.discovery import KubernetesDiscovery
+from pdscale.router.fleet.loads import LoadPoller, Telling
+from pdscale.router.fleet.own import OwnEngine
+from pdscale.router.fleet.roster import Roster
+from pdscale.router.fleet.whereabouts import Whereabouts
+from pdscale.router.flows.capabilities import HistoryMoves
+from pdscale.router.flows.front import Front
+from pdscale.router.flows.gate import Gate
+from pdscale.router.flows.prefiller_header import PrefillerHeader
+from pdscale.router.flows.sidecar import Decider
+from pdscale.router.flows.tools import Tools
+from pdscale.router.flows.turnstile import Turnstile
 from pdscale.router.guard import Guard, read_token
-from pdscale.router.inbound import RECOGNISED
-from pdscale.router.legs import Legs
-from pdscale.router.loads import LoadPoller, Telling
+from pdscale.router.hop.inbound import RECOGNISED
+from pdscale.router.hop.legs import Legs
 from pdscale.router.meters import Meters, Place
-from pdscale.router.own import OwnEngine
 from pdscale.router.policies import admission_of, placement_policy
 from pdscale.router.ports import LOOPBACK, also_on_loopback, serve_admin
-from pdscale.router.prefiller_header import PrefillerHeader
-from pdscale.router.roster import Roster
 from pdscale.router.settings import Settings
-from pdscale.router.sidecar import Decider
 from pdscale.router.surface import Surface
-from pdscale.router.tools import Tools
 from pdscale.router.traffic import Traffic
-from pdscale.router.turnstile import Turnstile
-from pdscale.router.whereabouts import Whereabouts
 from pdscale.router.wire.links import Links
 from pdscale.router.wire.request import Limits
 from pdscale.router.wire.server import Server

@@ -15,9 +15,9 @@ from pdscale.perf.builtin import BUILTIN
 from pdscale.perf.document import read_profile
 from pdscale.perf.profile import Profile
 from pdscale.placement.table import Table, read_table
-from pdscale.router.discovery import ApiAccess
+from pdscale.router.fleet.discovery import ApiAccess
+from pdscale.router.fleet.peers import ADMIN_PORT, HTTP_PORT, parse_static
 from pdscale.router.meters import Place
-from pdscale.router.peers import ADMIN_PORT, HTTP_PORT, parse_static
 from pdscale.router.policies import ADMIT, THRESHOLD_TOKENS, PolicyName, QueueOrder
 from pdscale.router.settings import Settings
 from pdscale.router.wire.request import LARGEST_BODY

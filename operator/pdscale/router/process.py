@@ -11,8 +11,8 @@ from typing import Final
 from pdscale.model.units import Seconds
 from pdscale.router.app import Router
 from pdscale.router.arguments import parse_settings
-from pdscale.router.crew import Crew
-from pdscale.router.crew_admin import Spokesman, crew_app
+from pdscale.router.crew.admin import Spokesman, crew_app
+from pdscale.router.crew.processes import Crew
 from pdscale.router.ports import serve_admin
 from pdscale.router.settings import Settings
 

@@ -11,9 +11,9 @@ from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
 from pdscale.placement.table import Table
-from pdscale.router.discovery import ApiAccess
+from pdscale.router.fleet.discovery import ApiAccess
+from pdscale.router.fleet.peers import ADMIN_PORT, HTTP_PORT, Peer
 from pdscale.router.meters import Place
-from pdscale.router.peers import ADMIN_PORT, HTTP_PORT, Peer
 from pdscale.router.policies import ADMIT, NEED_A_PROFILE, THRESHOLD_TOKENS, PolicyName, QueueOrder
 from pdscale.router.wire.request import LARGEST_BODY
 

@@ -11,10 +11,10 @@ from typing import Final, Protocol
 from pdscale.engines.errors import UnreadableBody
 from pdscale.model.units import Seconds
 from pdscale.placement.identity import PrefixSessions
-from pdscale.router.gate import Gate
-from pdscale.router.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound, read_request
+from pdscale.router.flows.gate import Gate
+from pdscale.router.hop.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound, read_request
+from pdscale.router.hop.outlet import Outlet, no_headers
 from pdscale.router.meters import Meters, Place
-from pdscale.router.outlet import Outlet, no_headers
 from pdscale.router.traffic import Traffic
 from pdscale.router.wire.reply import Reply
 from pdscale.router.wire.request import Request

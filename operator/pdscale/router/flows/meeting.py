@@ -18,13 +18,13 @@ from pdscale.placement.exchange import (
     PrefillDone,
     PrefillFailed,
 )
-from pdscale.router.delivery import EngineError
-from pdscale.router.inbound import Inbound
-from pdscale.router.legs import Answer, LegFailed, failure_of
-from pdscale.router.outlet import JSON
-from pdscale.router.peers import Peer
-from pdscale.router.prefill import ask_gate
-from pdscale.router.tools import Tools
+from pdscale.router.fleet.peers import Peer
+from pdscale.router.flows.delivery import EngineError
+from pdscale.router.flows.prefill import ask_gate
+from pdscale.router.flows.tools import Tools
+from pdscale.router.hop.inbound import Inbound
+from pdscale.router.hop.legs import Answer, LegFailed, failure_of
+from pdscale.router.hop.outlet import JSON
 
 # How much longer than the whole round a prefill leg may take to say that it is done: an engine notices at the
 # end of a forward pass. To break it off for less would have its gate count it as abandoned.

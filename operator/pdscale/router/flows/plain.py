@@ -3,10 +3,10 @@
 from pdscale.engines.answers import StreamReader, read_json
 from pdscale.placement.exchange import Failure
 from pdscale.placement.policy import BusyReason
-from pdscale.router.inbound import REFUSED_HEADER, Inbound
-from pdscale.router.legs import LegFailed
-from pdscale.router.outlet import Outlet
-from pdscale.router.tools import Tools
+from pdscale.router.flows.tools import Tools
+from pdscale.router.hop.inbound import REFUSED_HEADER, Inbound
+from pdscale.router.hop.legs import LegFailed
+from pdscale.router.hop.outlet import Outlet
 
 
 async def pass_to_engine(tools: Tools, inbound: Inbound, outlet: Outlet) -> int:

@@ -14,11 +14,11 @@ from pdscale.model.units import Tokens
 from pdscale.placement import exchange as x
 from pdscale.placement.exchange import Failure
 from pdscale.placement.exchange_at_once import Both, Command, ExchangeAtOnce, State, Wait
-from pdscale.router.delivery import Delivery, Verdict
-from pdscale.router.inbound import Inbound
-from pdscale.router.meeting import Heard, Meeting
-from pdscale.router.outlet import Outlet
-from pdscale.router.tools import Tools
+from pdscale.router.flows.delivery import Delivery, Verdict
+from pdscale.router.flows.meeting import Heard, Meeting
+from pdscale.router.flows.tools import Tools
+from pdscale.router.hop.inbound import Inbound
+from pdscale.router.hop.outlet import Outlet
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ import orjson
 from pdscale.model.cluster import Load
 from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
-from pdscale.router.peers import Peer
-from pdscale.router.roster import Roster
+from pdscale.router.fleet.peers import Peer
+from pdscale.router.fleet.roster import Roster
 
 LOAD_HEADER: Final = b"x-pdscale-load"
 _FRESH: Final[Seconds] = 0.02  # what was told within it is told again: a reader could not tell

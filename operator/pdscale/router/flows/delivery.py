@@ -10,11 +10,11 @@ from typing import Final
 from pdscale.engines.answers import Reading, StreamReader, Usage, read_json
 from pdscale.model.units import Seconds, Tokens
 from pdscale.placement.exchange import DecodeEnded, DecodeFailed, Failure, Leg, Params
-from pdscale.router.inbound import ENGINE_DOWN, REFUSED_HEADER
-from pdscale.router.legs import Answer, LegFailed
-from pdscale.router.outlet import Outlet
-from pdscale.router.own import OwnEngine
-from pdscale.router.pace import Pace
+from pdscale.router.fleet.own import OwnEngine
+from pdscale.router.hop.inbound import ENGINE_DOWN, REFUSED_HEADER
+from pdscale.router.hop.legs import Answer, LegFailed
+from pdscale.router.hop.outlet import Outlet
+from pdscale.router.hop.pace import Pace
 
 _REFUSED: Final = REFUSED_HEADER.encode()
 

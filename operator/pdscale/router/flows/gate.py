@@ -11,11 +11,11 @@ from functools import lru_cache
 from pdscale.engines.hygiene import forwarded
 from pdscale.model.units import Seconds, Tokens
 from pdscale.placement.ordering import PrefillLeg
-from pdscale.router.legs import LegFailed
-from pdscale.router.outlet import Outlet
-from pdscale.router.plain import lost, refuse
-from pdscale.router.tools import Tools
-from pdscale.router.turnstile import Turnstile
+from pdscale.router.flows.plain import lost, refuse
+from pdscale.router.flows.tools import Tools
+from pdscale.router.flows.turnstile import Turnstile
+from pdscale.router.hop.legs import LegFailed
+from pdscale.router.hop.outlet import Outlet
 from pdscale.router.wire.request import Headers, Request
 
 

@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pdscale.model.units import Seconds
-from pdscale.router.crew import Crew, Member
-from pdscale.router.tally import Tally
+from pdscale.router.crew.processes import Crew, Member
+from pdscale.router.crew.tally import Tally
 
 
 class Roll(Collector):

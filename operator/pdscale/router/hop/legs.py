@@ -6,7 +6,7 @@ from typing import Final
 
 from pdscale.model.units import Seconds
 from pdscale.placement.exchange import Failure
-from pdscale.router.client_lines import client_lines
+from pdscale.router.hop.client_lines import client_lines
 from pdscale.router.wire.answer_head import AnswerHead
 from pdscale.router.wire.errors import Closed, Expired, NotReached, PeerFailed
 from pdscale.router.wire.incoming import Incoming, Outflow

@@ -15,10 +15,10 @@ from pdscale.model.units import Seconds
 from pdscale.placement.binding import Bindings
 from pdscale.placement.exchange import Failure
 from pdscale.placement.policy import Busy, BusyReason
-from pdscale.router.inbound import REFUSED_HEADER, Inbound
-from pdscale.router.legs import Answer, LegFailed, Legs
-from pdscale.router.loads import LOAD_HEADER, hear
-from pdscale.router.roster import Roster
+from pdscale.router.fleet.loads import LOAD_HEADER, hear
+from pdscale.router.fleet.roster import Roster
+from pdscale.router.hop.inbound import REFUSED_HEADER, Inbound
+from pdscale.router.hop.legs import Answer, LegFailed, Legs
 
 _DELIVERIES: Final = 2
 _REFUSED: Final = REFUSED_HEADER.encode()

@@ -14,13 +14,13 @@ from pdscale.engines.splice import splice
 from pdscale.model.units import Tokens
 from pdscale.placement import exchange as x
 from pdscale.placement.exchange import Exchange, Failure, Params
-from pdscale.router.capabilities import Asked
-from pdscale.router.delivery import Delivery, EngineError, Verdict
-from pdscale.router.inbound import Inbound
-from pdscale.router.legs import Answer, LegFailed, failure_of
-from pdscale.router.outlet import Outlet
-from pdscale.router.prefill import prefill
-from pdscale.router.tools import Tools
+from pdscale.router.flows.capabilities import Asked
+from pdscale.router.flows.delivery import Delivery, EngineError, Verdict
+from pdscale.router.flows.prefill import prefill
+from pdscale.router.flows.tools import Tools
+from pdscale.router.hop.inbound import Inbound
+from pdscale.router.hop.legs import Answer, LegFailed, failure_of
+from pdscale.router.hop.outlet import Outlet
 
 _FIRST_ERROR: Final = b'data: {"error"'
 

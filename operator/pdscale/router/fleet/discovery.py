@@ -18,8 +18,8 @@ import aiohttp
 import orjson
 
 from pdscale.model.units import Seconds
-from pdscale.router.peers import DEPLOYMENT_LABEL, peer_of_pod
-from pdscale.router.roster import Roster
+from pdscale.router.fleet.peers import DEPLOYMENT_LABEL, peer_of_pod
+from pdscale.router.fleet.roster import Roster
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pdscale.engines.dialects import Dialect
 from pdscale.model.units import Seconds
-from pdscale.router.capabilities import HistoryMoves
-from pdscale.router.legs import Legs
-from pdscale.router.own import OwnEngine
-from pdscale.router.prefiller_header import PrefillerHeader
-from pdscale.router.roster import Roster
+from pdscale.router.fleet.own import OwnEngine
+from pdscale.router.fleet.roster import Roster
+from pdscale.router.flows.capabilities import HistoryMoves
+from pdscale.router.flows.prefiller_header import PrefillerHeader
+from pdscale.router.hop.legs import Legs
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from pdscale.placement.exchange_at_once import ExchangeAtOnce
 from pdscale.placement.lengths import Estimate
 from pdscale.placement.policy import Busy, Kind, PlacementPolicy, PlacementReason, Round
 from pdscale.placement.remote_only import place_remotely
-from pdscale.router.delivery import Verdict
-from pdscale.router.inbound import Inbound
+from pdscale.router.flows.delivery import Verdict
+from pdscale.router.flows.together import TogetherTrip
+from pdscale.router.flows.tools import Tools
+from pdscale.router.hop.inbound import Inbound
+from pdscale.router.hop.outlet import Outlet
 from pdscale.router.meters import Meters
-from pdscale.router.outlet import Outlet
-from pdscale.router.together import TogetherTrip
-from pdscale.router.tools import Tools
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from pdscale.model.units import Seconds
 from pdscale.placement.binding import Bindings
 from pdscale.placement.lengths import Lengths
 from pdscale.placement.policy import Busy
-from pdscale.router.inbound import Inbound
-from pdscale.router.legs import LegFailed, Legs
+from pdscale.router.fleet.roster import Roster
+from pdscale.router.flows.search import Opened, Search
+from pdscale.router.hop.inbound import Inbound
+from pdscale.router.hop.legs import LegFailed, Legs
+from pdscale.router.hop.outlet import Outlet
+from pdscale.router.hop.pace import Passing
 from pdscale.router.meters import Meters
-from pdscale.router.outlet import Outlet
-from pdscale.router.pace import Passing
-from pdscale.router.roster import Roster
-from pdscale.router.search import Opened, Search
 
 _RETRY: Final = b"Retry-After: 1\r\n"
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
+from pdscale.router.fleet.roster import Roster
 from pdscale.router.meters import Meters
-from pdscale.router.roster import Roster
 
 
 @dataclass(frozen=True, slots=True)

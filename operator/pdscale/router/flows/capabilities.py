@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from pdscale.engines.capability import Capability
 from pdscale.engines.dialects import VLLM, Dialect
-from pdscale.router.delivery import Verdict
+from pdscale.router.flows.delivery import Verdict
 
 log = logging.getLogger(__name__)
 # A round of fewer tokens may not have filled a block, and then there is nothing to hand out.

@@ -15,8 +15,8 @@ from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
 from pdscale.placement.binding import Bindings
 from pdscale.placement.session_log import Served
-from pdscale.router.peers import Peer
-from pdscale.router.roster import Roster
+from pdscale.router.fleet.peers import Peer
+from pdscale.router.fleet.roster import Roster
 
 EVERY: Final[Seconds] = 0.5
 _AT_FIRST: Final[Seconds] = 0.02  # until discovery has spoken: nobody is served before

@@ -12,7 +12,7 @@ from typing import Final
 from pdscale.model.cluster import ClusterView, Endpoint, Load
 from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
-from pdscale.router.peers import Peer
+from pdscale.router.fleet.peers import Peer
 
 SUSPICION: Final[Seconds] = 2.0
 

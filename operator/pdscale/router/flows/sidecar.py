@@ -28,14 +28,14 @@ from pdscale.placement.policy import (
     local,
 )
 from pdscale.placement.session_log import SessionLog
-from pdscale.router.delivery import Verdict
-from pdscale.router.inbound import RECOGNISED, Inbound
+from pdscale.router.flows.delivery import Verdict
+from pdscale.router.flows.plain import pass_to_engine, refuse
+from pdscale.router.flows.proxy import RoundTrip
+from pdscale.router.flows.remote_rounds import RemoteRounds
+from pdscale.router.flows.tools import Tools
+from pdscale.router.hop.inbound import RECOGNISED, Inbound
+from pdscale.router.hop.outlet import Outlet
 from pdscale.router.meters import Meters
-from pdscale.router.outlet import Outlet
-from pdscale.router.plain import pass_to_engine, refuse
-from pdscale.router.proxy import RoundTrip
-from pdscale.router.remote_rounds import RemoteRounds
-from pdscale.router.tools import Tools
 
 
 @dataclass(slots=True)

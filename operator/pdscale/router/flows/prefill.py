@@ -14,11 +14,11 @@ from pdscale.engines.dialects import Body, usable_for_decode
 from pdscale.model.units import Tokens
 from pdscale.placement import exchange as x
 from pdscale.placement.exchange import Failure
-from pdscale.router.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound
-from pdscale.router.legs import Answer, LegFailed, failure_of
-from pdscale.router.loads import LOAD_HEADER, hear
-from pdscale.router.peers import Peer
-from pdscale.router.tools import Tools
+from pdscale.router.fleet.loads import LOAD_HEADER, hear
+from pdscale.router.fleet.peers import Peer
+from pdscale.router.flows.tools import Tools
+from pdscale.router.hop.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound
+from pdscale.router.hop.legs import Answer, LegFailed, failure_of
 
 _LEG: Final = LEG_HEADER.encode()
 _PREFILL: Final = PREFILL_LEG.encode()

@@ -1,0 +1,1 @@
+"""What is known of the other pods: found, polled, heard from, and how old it is."""
