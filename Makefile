@@ -7,9 +7,10 @@ BENCHES_HERE := $(if $(filter kind,$(PDSCALE_E2E_CLUSTER)),$(BENCHES),$(filter-o
 TESTS ?= tests
 E2E ?= e2e
 E2E_KIND ?= e2e/product
+E2E_ENGINES ?= e2e/engines
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check fmt test chaos e2e e2e-kind image demo crds bench bench-kind bench-router clean cluster-binaries
+.PHONY: help setup check fmt test chaos e2e e2e-engines e2e-kind image demo crds bench bench-kind bench-policies bench-router clean cluster-binaries
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +47,10 @@ chaos: setup ## two minutes of random kills under load, in real processes
 	PDSCALE_CHAOS_SECONDS=$${PDSCALE_CHAOS_SECONDS:-120} $(BIN)/pytest tests/chaos -s
 
 e2e: cluster-binaries ## tests on a real API server (PDSCALE_E2E_CLUSTER=local|existing)
-	$(INSIDE) $(BIN)/pytest $(E2E)
+	$(INSIDE) $(BIN)/pytest $(E2E) --ignore e2e/engines
+
+e2e-engines: cluster-binaries ## router and operator on real vLLM engines (PDSCALE_VLLM, PDSCALE_TINY_MODEL)
+	$(INSIDE) $(BIN)/pytest --durations=15 $(E2E_ENGINES)
 
 e2e-kind: setup ## the product's tests on kind: our images, Helm, mock GPUs from a device plugin (root, Docker or podman)
 	@$(BIN)/python -m pdscale_e2e.binaries prometheus helm > /dev/null
@@ -55,8 +59,8 @@ e2e-kind: setup ## the product's tests on kind: our images, Helm, mock GPUs from
 image: setup ## container images by Docker or podman (IMAGES="router operator", SAVE=FOLDER, PYTHON_BASE_IMAGE=)
 	@$(BIN)/python -m pdscale_e2e.images $(IMAGES) $(if $(SAVE),--save $(SAVE))
 
-demo: cluster-binaries ## a cluster, a trace, two pools that resize themselves, a report
-	$(INSIDE) $(BIN)/python -m pdscale_e2e.demo
+demo: cluster-binaries ## a cluster, a trace, two pools that resize themselves, a report (ENGINE=vllm: real engines)
+	$(INSIDE) $(BIN)/python -m $(if $(filter vllm,$(ENGINE)),pdscale_e2e.engines.demo,pdscale_e2e.demo)
 
 crds: setup ## write the CRDs from the models
 	$(BIN)/python -m pdscale.api.crdgen --write
@@ -72,6 +76,10 @@ bench-kind: setup
 # Outside of the namespace: the peers' wheels come from the network once. BENCH_ARGS=--quick takes a minute.
 bench-router: setup
 	$(BIN)/python -m benchmarks.router $(BENCH_ARGS)
+
+# PDSCALE_BENCH_TRACES="PATH PATH" names multi-round traces; without, sessions are drawn from published figures.
+bench-policies: setup
+	$(BIN)/python -m benchmarks.policies $(BENCH_ARGS)
 
 bench: $(addprefix bench-,$(BENCHES_HERE)) ## all benchmarks, then docs/results.md; kind's with PDSCALE_E2E_CLUSTER=kind
 	$(BIN)/python -m benchmarks.results

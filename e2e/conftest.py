@@ -120,10 +120,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     found = getattr(item, "funcargs", {})
-    if report.failed and report.when != "teardown" and {"namespace", "cluster"} <= found.keys():
+    namespace = found.get("namespace") or found.get("shared_namespace")
+    if report.failed and report.when != "teardown" and namespace and "cluster" in found:
         folder = item.config.rootpath / "build" / "e2e" / item.name
         try:
-            _describe(found["api"], found["cluster"], found["namespace"], folder)
+            _describe(found["api"], found["cluster"], namespace, folder)
             report.sections.append(("end-to-end", f"pods, events, logs and metrics are in {folder}"))
         except Exception as error:  # the test's own failure must not be lost
             report.sections.append(("end-to-end", f"nothing could be saved: {error!r}"))

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from pdscale import __version__
-from pdscale_e2e import binaries, containers, wheels
+from pdscale_e2e import binaries, containers, unchanged, wheels
 from pdscale_e2e.containers import Built, Containers, ImagesUnavailable
 from pdscale_e2e.layers import Sizes
+from pdscale_e2e.unchanged import Stamps
 
 __all__ = ["TARGETS", "Image", "ImagesUnavailable", "build"]
 
@@ -57,7 +58,10 @@ def build(
     engine = containers.find(environ)
     base = environ.get("PYTHON_BASE_IMAGE") or BASE
     _gather(chosen, engine, base)
-    return {target: _image(engine, target, f"{prefix}/{target}:{tag}", base, save) for target in chosen}
+    context = unchanged.digest(wheels.ROOT, base=engine.inspect(base).id)
+    stamps = Stamps(_CONTEXT / "made", engine, context=context)
+    maker = _Maker(engine, stamps, base, save)
+    return {target: maker.image(target, f"{prefix}/{target}:{tag}") for target in chosen}
 
 
 def _in_order(targets: Sequence[str]) -> list[str]:
@@ -96,12 +100,25 @@ def _prometheus() -> None:
     fresh.replace(copy)
 
 
-def _image(engine: Containers, target: str, reference: str, base: str, save: Path | None) -> Image:
-    began = time.monotonic()
-    engine.build(target, reference, folder=wheels.ROOT, arguments={"BASE_IMAGE": base})
-    built = engine.inspect(reference)
-    print(f"images: {reference} is built ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
-    return Image(reference, _saved(engine, reference, built, save / f"{target}.tar") if save else None, built)
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    engine: Containers
+    stamps: Stamps
+    base: str
+    save: Path | None
+
+    def image(self, target: str, reference: str) -> Image:
+        built = self.stamps.built(target, reference) or self._built(target, reference)
+        archive = self.save / f"{target}.tar" if self.save else None
+        return Image(reference, archive and _saved(self.engine, reference, built, archive), built)
+
+    def _built(self, target: str, reference: str) -> Built:
+        began = time.monotonic()
+        self.engine.build(target, reference, folder=wheels.ROOT, arguments={"BASE_IMAGE": self.base})
+        built = self.engine.inspect(reference)
+        self.stamps.write(target, reference, built)
+        print(f"images: {reference} is built ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+        return built
 
 
 def _saved(engine: Containers, reference: str, built: Built, archive: Path) -> Path:

@@ -29,7 +29,12 @@ async def test_an_answer_in_one_piece(port: int, client: Client) -> None:
         "prompt_tokens": 7,
         "total_tokens": 12,
         "completion_tokens": 5,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {
+            "cached_tokens": 0,
+            "created_cache_tokens": 0,
+            "multimodal_tokens": None,
+        },
+        "completion_tokens_details": None,
     }
     assert body["kv_transfer_params"] is None
 
@@ -138,18 +143,21 @@ async def test_the_request_id_of_the_header_becomes_the_answers(port: int, clien
     [
         pytest.param({"model": "huge"}, 404, "NotFoundError", "`huge` does not exist", id="model"),
         pytest.param({"messages": []}, 400, "BadRequestError", "at least 1 message", id="empty"),
-        pytest.param({"messages": ["hi"]}, 400, "BadRequestError", "with a role", id="message"),
+        pytest.param({"messages": ["hi"]}, 400, "Bad Request", "with a role", id="message"),
         pytest.param({"max_tokens": 0}, 400, "BadRequestError", "at least 1, got 0", id="none"),
         pytest.param({"max_tokens": 506}, 400, "BadRequestError", "512 tokens", id="too many"),
+        pytest.param({"min_tokens": 9, "max_tokens": 2}, 400, "BadRequestError", "at most", id="min_tokens"),
+        pytest.param({"temperature": -1}, 400, "BadRequestError", "at least 0, got -1", id="temperature"),
+        pytest.param({"stream_options": {"a": 1}}, 400, "BadRequestError", "unless stream", id="options"),
         pytest.param({"n": 2}, 400, "BadRequestError", "n must be 1, got 2", id="n"),
-        pytest.param({"stop": [""]}, 400, "BadRequestError", "stop must be text or a list", id="stop"),
-        pytest.param({"priority": "x"}, 400, "BadRequestError", "got 'x'", id="priority"),
+        pytest.param({"stop": [""]}, 400, "Bad Request", "stop must be text or a list", id="stop"),
+        pytest.param({"priority": "x"}, 400, "Bad Request", "got 'x'", id="priority"),
         pytest.param(
             {"messages": [{"role": "user", "content": "a " * 600}]},
             400, "BadRequestError", "prompt contains 603 input", id="long prompt",
         ),
         pytest.param(
-            {"kv_transfer_params": 7}, 400, "BadRequestError", "an object, got int", id="params"
+            {"kv_transfer_params": 7}, 400, "Bad Request", "an object, got int", id="params"
         ),
     ],
 )  # fmt: skip
@@ -163,7 +171,7 @@ async def test_refusals_say_what_is_wrong(
     assert set(error) == {"message", "type", "param", "code"}
 
 
-@pytest.mark.parametrize(("raw", "kind"), [(b"{", "Bad Request"), (b"[]", "BadRequestError")])
+@pytest.mark.parametrize(("raw", "kind"), [(b"{", "Bad Request"), (b"[]", "Bad Request")])
 async def test_what_is_no_json_object_is_refused(port: int, client: Client, raw: bytes, kind: str) -> None:
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     async with client.http.post(url, data=raw) as response:

@@ -35,7 +35,7 @@ def test_a_prefill_leg_hands_out_every_field_of_the_contract() -> None:
         "pp_size": 1,
         "remote_num_tokens": 100,
         "remote_blocks_expiry_time": None,
-        "remote_registration_generation": None,
+        "remote_registration_generation": 0,
         "transfer_mode": "pull",
         "remote_prefill_cached_tokens": 32,
     }

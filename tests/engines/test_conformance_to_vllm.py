@@ -11,19 +11,21 @@ import pytest
 from fakes.conformance import conforming, left_alone
 from fakes.engine import FakeEngine, KvWorld
 from pdscale.engines.dialects import VLLM, usable_for_decode, usable_for_prefill
+from pdscale.engines.history import only_the_prompt
 from pdscale.engines.splice import splice
 
 Json = dict[str, Any]
 MARK = {"x-pdscale-leg": "prefill"}
 ASKED: Json = {
     "model": "fake",
-    "messages": [{"role": "user", "content": "hello"}],
+    "messages": [{"role": "user", "content": "hello " * 80}],
     "max_tokens": 5,
     "max_completion_tokens": 5,
     "min_tokens": 2,
     "stream": True,
     "stream_options": {"include_usage": True},
 }
+PROMPT = len(json.dumps(ASKED["messages"])) // 4  # tokens, as the fake engine counts
 
 
 class Engines:
@@ -70,7 +72,11 @@ async def test_a_session_in_our_dialect_breaks_no_rule(engines: Engines) -> None
             else:
                 leg = dialect.local_round(ASKED) if place == "local" else ASKED
             handed = await engines.send(engines.decode, leg)
-            history = handed if usable_for_prefill(handed) else None
+            history = (
+                only_the_prompt(handed, len(json.dumps(ASKED["messages"])) // 4)
+                if usable_for_prefill(handed)
+                else None
+            )
             assert (history is None) is (place == "plain")
     assert engines.decode.kinds == ["decode", "decode", "local", "decode", "plain", "decode"]
 

@@ -9,6 +9,8 @@ from fakes.contract import RANKS, STEERING_HEADERS, Request, Rule, World, breach
 
 FLAGS: Final = {"do_remote_decode", "do_remote_prefill"}
 BLANK: Final = {*FLAGS, "remote_engine_id", "remote_block_ids", "remote_host", "remote_port"}
+EXTENT: Final = {"remote_num_tokens", "remote_block_ids"}
+BLOCK: Final = 8
 NEEDED: Final = ("remote_block_ids", "remote_engine_id", "remote_request_id", "remote_host", "remote_port")
 
 
@@ -21,6 +23,7 @@ class Issue:
     deadline: float
     params: dict[str, Any] = field(default_factory=dict)
     asked: dict[str, Any] = field(default_factory=dict)
+    prompt: int = 0
     used: bool = False
 
 
@@ -43,8 +46,8 @@ class KvWorld(World):
             leg.issue.used = True
         return leg
 
-    def hand_out(self, leg: "Leg", *, tokens: int, cached: int) -> dict[str, Any] | None:
-        """What the engine says at the end of a request, as the connector would."""
+    def hand_out(self, leg: "Leg", *, prompt: int, tokens: int, cached: int) -> dict[str, Any] | None:
+        """What the engine says at the end of a request, as the connector would; ``tokens`` with answer."""
         if leg.kind == "plain":
             return None
         from_decode = leg.kind in ("decode", "pinning")
@@ -53,7 +56,7 @@ class KvWorld(World):
         params = {
             "do_remote_prefill": not from_decode,
             "do_remote_decode": from_decode,
-            "remote_block_ids": [[1, 2, 3]],
+            "remote_block_ids": [list(range(1, 1 + -(-tokens // BLOCK)))],
             "remote_engine_id": leg.engine,
             "remote_request_id": number,
             "remote_host": "127.0.0.1",
@@ -65,7 +68,7 @@ class KvWorld(World):
             "remote_prefill_cached_tokens": cached,
         }
         by_prefill = leg.kind == "prefill"
-        self.issued[number] = Issue(leg.engine, by_prefill, deadline, dict(params), leg.request.asked)
+        self.issued[number] = Issue(leg.engine, by_prefill, deadline, dict(params), leg.request.asked, prompt)
         return params
 
     @property
@@ -115,12 +118,21 @@ def _lacks(name: str) -> Callable[[Leg], bool]:
 
 
 def _altered(leg: Leg) -> bool:
-    """A history's flags are the router's to set, everything else is the engine's."""
+    """A history's flags and extent are the router's to set, everything else is the engine's."""
     if leg.issue is None or leg.params is None:
         return True
-    flags = FLAGS if leg.kind == "prefill" else set()
-    sent = {name: value for name, value in leg.params.items() if name not in flags}
-    return sent != {name: value for name, value in leg.issue.params.items() if name not in flags}
+    own = {*FLAGS, *EXTENT} if leg.kind == "prefill" else set()
+    sent = {name: value for name, value in leg.params.items() if name not in own}
+    return sent != {name: value for name, value in leg.issue.params.items() if name not in own}
+
+
+def _reaches_the_answer(leg: Leg) -> bool:
+    """Engines read so many tokens into so many blocks, whatever the new prompt says there."""
+    if leg.issue is None or leg.params is None:
+        return True
+    tokens, (blocks,) = leg.params["remote_num_tokens"], leg.params["remote_block_ids"]
+    (handed,) = leg.issue.params["remote_block_ids"]
+    return tokens > leg.issue.prompt or tokens != BLOCK * len(blocks) or blocks != handed[: len(blocks)]
 
 
 def _carrying(leg: Leg) -> bool:
@@ -195,6 +207,11 @@ RULES: Final[tuple[Rule[Leg], ...]] = (
     # Anybody's blocks.
     Rule("params that no engine handed out", lambda leg: leg.issue is not None, _carrying),
     Rule("params were altered", lambda leg: not _altered(leg), _known),
+    Rule(
+        "a history ends with the prompt, and its blocks with it",
+        lambda leg: not _reaches_the_answer(leg),
+        lambda leg: leg.kind == "prefill" and _known(leg),
+    ),
     Rule("params used twice", lambda leg: not (leg.issue and leg.issue.used), _known),
     Rule(
         "params used after their deadline",

@@ -38,7 +38,9 @@ class FakeEngine(ScriptedEngine):
         usage = self._usage(asked.headers.get("X-Session-ID", ""), leg)
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         held = usage["prompt_tokens"] + (0 if leg.kind == "prefill" else usage["completion_tokens"])
-        handed = None if fault is Fault.NO_PARAMS else self.world.hand_out(leg, tokens=held, cached=cached)
+        prompt = usage["prompt_tokens"]
+        found = self.world.hand_out(leg, prompt=prompt, tokens=held, cached=cached)
+        handed = None if fault is Fault.NO_PARAMS else found
         if body.get("stream"):
             count = body.get("max_tokens") or self.tokens
             return await self.stream(http, body, usage=usage, handed=handed, fault=fault, count=count)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ if arguments[0] == "info":
 if arguments[0] == "run":
     print('[3, 11, "x86_64", "2.36"]')
 if arguments[0] == "image":
-    print(json.dumps([{{"Id": "sha256:abc", "Size": 1000, "RootFS": {{"Layers": ["sha256:1"]}}}}]))
+    print(json.dumps([{{"Id": {identity!r}, "Size": 1000, "RootFS": {{"Layers": ["sha256:1"]}}}}]))
 if arguments[0] == "save":
     pathlib.Path(arguments[2]).write_text(arguments[3])
 """
@@ -37,10 +38,16 @@ class Machine:
         self.folder = folder
         self._calls = folder / "calls"
 
-    def engine(self, name: str, *, answers: bool = True) -> None:
-        text = ENGINE.format(python=sys.executable, calls=str(self._calls), code=0 if answers else 1)
+    def engine(self, name: str, *, answers: bool = True, identity: str = "sha256:abc") -> None:
+        code = 0 if answers else 1
+        text = ENGINE.format(python=sys.executable, calls=str(self._calls), code=code, identity=identity)
         (self.folder / name).write_text(text)
         (self.folder / name).chmod(0o755)
+
+    def put(self, name: str) -> None:
+        """A file in the checkout."""
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text("content")
 
     def environ(self, **further: str) -> dict[str, str]:
         return {"PATH": str(self.folder), **further}
@@ -56,6 +63,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(wheels, "gather", lambda name, wanted, interpreter: tmp_path / name)
     monkeypatch.setattr(wheels, "own_package", lambda: tmp_path)
     monkeypatch.setattr(images, "_prometheus", lambda: None)
+    monkeypatch.setattr(images, "_CONTEXT", tmp_path / "context")
+    (tmp_path / "Dockerfile").touch()
+    (tmp_path / ".dockerignore").touch()
+    monkeypatch.setattr(wheels, "ROOT", tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     return Machine(tmp_path)
 
@@ -112,6 +123,33 @@ def test_an_archive_is_written_once_for_an_image(machine: Machine, tmp_path: Pat
         made = images.build(["router"], save=tmp_path / "out", environ=machine.environ())
         assert made["router"].archive == tmp_path / "out" / "router.tar"
     assert len(machine.calls("save")) == 1
+
+
+def test_an_image_of_unchanged_parts_is_built_once(machine: Machine) -> None:
+    machine.engine("podman")
+    for _ in range(2):
+        images.build(["router"], environ=machine.environ())
+    assert len(machine.calls("build")) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda m: (m.folder / "Dockerfile").write_text("FROM other"), id="the Dockerfile"),
+        pytest.param(lambda m: m.put("e2e/pdscale_e2e/new.py"), id="the test bed"),
+        pytest.param(lambda m: m.put("build/wheels/router/new.whl"), id="a wheel"),
+        pytest.param(lambda m: m.put("build/images/prometheus/prometheus"), id="Prometheus"),
+        pytest.param(lambda m: m.engine("podman", identity="sha256:other"), id="the image itself"),
+    ],
+)
+def test_an_image_is_built_again_when_a_part_has_changed(
+    machine: Machine, change: Callable[[Machine], None]
+) -> None:
+    machine.engine("podman")
+    images.build(["router"], environ=machine.environ())
+    change(machine)
+    images.build(["router"], environ=machine.environ())
+    assert len(machine.calls("build")) == 2
 
 
 def test_an_archive_under_another_tag_is_written_anew(machine: Machine, tmp_path: Path) -> None:

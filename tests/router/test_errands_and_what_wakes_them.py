@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pdscale.router.wire.errand import Errand, Wake
+from pdscale.router.wire.turns import Turns
 
 Start = Callable[[], Awaitable[object]]
 
@@ -28,7 +29,7 @@ async def test_an_errand_runs_at_once_and_goes_on_inside_of_the_call_that_wakes_
     async def wait() -> None:
         await wake
 
-    Errand(noting(notes, wait))
+    Errand(noting(notes, wait), Turns(lambda: 0.0))
     assert notes == ["begun"]
     wake.wake()
     assert notes == ["begun", "woken", "over"]
@@ -47,7 +48,7 @@ async def test_a_client_that_leaves_is_heard_of_wherever_the_errand_waits(kind: 
             await {"wake": wake, "future": future, "task": task}[kind]
 
     notes: list[str] = []
-    errand = Errand(noting(notes, wait))
+    errand = Errand(noting(notes, wait), Turns(lambda: 0.0))
     errand.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -66,7 +67,7 @@ async def test_what_an_errand_does_on_its_way_out_may_wait_again() -> None:
             await second
             notes.append("cleaned")
 
-    errand = Errand(noting(notes, wait))
+    errand = Errand(noting(notes, wait), Turns(lambda: 0.0))
     errand.cancel()
     assert notes == ["begun"]
     second.wake()
@@ -80,7 +81,7 @@ async def test_a_client_that_leaves_when_the_answer_has_come_is_heard_of_at_the_
     async def wait() -> None:
         await future
 
-    errand = Errand(noting(notes, wait))
+    errand = Errand(noting(notes, wait), Turns(lambda: 0.0))
     future.set_result(None)
     errand.cancel()
     await asyncio.sleep(0)
@@ -110,3 +111,57 @@ async def test_a_task_that_waits_for_a_wake_can_be_cancelled_and_can_be_late() -
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(wait(), 5)
+
+
+async def test_a_burst_is_begun_in_order_and_in_turns_with_what_else_the_loop_has_to_do() -> None:
+    loop, turns, notes = asyncio.get_running_loop(), Turns(lambda: 0.0, at_once=2), list[str]()
+
+    async def serve(name: str) -> None:
+        notes.append(name)
+
+    def token() -> None:
+        notes.append("-")
+        if len(notes) < 8:
+            loop.call_soon(token)
+
+    loop.call_soon(token)
+    for name in "abcde":
+        Errand(serve(name), turns)
+    assert notes == ["a", "b"]
+    for _ in range(8):
+        await asyncio.sleep(0)
+    assert "".join(notes) == "ab-cd-e-"
+
+
+async def test_a_client_that_leaves_while_its_request_waits_for_a_turn_is_not_served() -> None:
+    turns, notes, wake = Turns(lambda: 0.0, at_once=1), list[str](), Wake()
+
+    async def wait() -> None:
+        await wake
+
+    Errand(noting([], wait), turns)
+    late = Errand(noting(notes, wait), turns)
+    late.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert notes == []
+
+
+async def test_a_round_of_the_loop_that_comes_later_has_its_own_turns() -> None:
+    now, served = [0.0], list[str]()
+
+    async def serve(name: str) -> None:
+        served.append(name)
+
+    turns = Turns(lambda: now[0], at_once=1)
+    Errand(serve("a"), turns)
+    now[0] = 0.001
+    Errand(serve("b"), turns)
+    assert served == ["a", "b"]
+    Errand(serve("c"), turns)
+    now[0] = 0.002
+    Errand(serve("d"), turns)
+    assert served == ["a", "b"], "who comes later does not come first"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert served == list("abcd")

@@ -38,17 +38,22 @@ _ARCHIVES: Final = wheels.ROOT / "build" / "images" / "archives"  # kept: unchan
 # Which nodes need an image: only engines and the device plugin tolerate the workers' taint.
 _ON_WORKERS: Final = ("router", "gpu-plugin")
 _ON_CONTROL_PLANE: Final = ("operator", "router", "e2e", "prometheus")
-# By default a kubelet reports a change of its GPUs only after ten seconds.
+# By default a kubelet reports a change of its GPUs only after ten seconds, and a silent node counts as there
+# for fifty.
 _KUBELET: Final[Mapping[str, Any]] = {
     "kind": "KubeletConfiguration",
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
     "nodeStatusUpdateFrequency": "1s",
 }
+_CONTROL_PLANE: Final[Mapping[str, Any]] = {
+    "kind": "ClusterConfiguration",
+    "controllerManager": {"extraArgs": [{"name": "node-monitor-grace-period", "value": "20s"}]},
+}
 _CONFIG: Final[Mapping[str, Any]] = {
     "kind": "Cluster",
     "apiVersion": "kind.x-k8s.io/v1alpha4",
     "nodes": [{"role": "control-plane"}, {"role": "worker"}, {"role": "worker"}],
-    "kubeadmConfigPatches": [json.dumps(_KUBELET)],
+    "kubeadmConfigPatches": [json.dumps(_KUBELET), json.dumps(_CONTROL_PLANE)],
 }
 _APISERVER: Final = "kube-apiserver.yaml"
 

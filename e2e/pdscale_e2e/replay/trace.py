@@ -5,15 +5,15 @@ others are ignored. A row that cannot be read stops everything with file, row an
 shortened trace would make every figure measured on it wrong.
 """
 
-import csv
-import gzip
 import itertools
-import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+from pdscale.perf.table import TableError
+from pdscale.workload.files import UnreadableFile, read_csv
 
 
 class TraceError(ValueError):
@@ -35,38 +35,18 @@ COLUMNS: Final = ("timestamp_s", "input_tokens", "output_tokens")
 def load(path: Path) -> list[Request]:
     """Requests in order of arrival, the first at 0."""
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", newline="") as file:
-            requests = list(_rows(path, csv.DictReader(file)))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise TraceError(f"{path}: cannot be read as CSV: {error}") from error
-    if not requests:
+        table = read_csv(path)
+        table.require(*COLUMNS)
+        at = table.floats("timestamp_s")
+        prompts = table.integers("input_tokens", least=1)
+        answers = table.integers("output_tokens", least=1)
+    except (TableError, UnreadableFile) as error:
+        raise TraceError(str(error)) from error
+    if not at:
         raise TraceError(f"{path}: holds no request")
-    first = min(r.at for r in requests)
-    return sorted((replace(r, at=r.at - first) for r in requests), key=lambda r: r.at)
-
-
-def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Request]:
-    missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
-    if missing:
-        raise TraceError(f"{path}, row 1: column {missing[0]} is missing")
-    for number, row in enumerate(reader, start=2):
-        yield Request(
-            at=_number(path, number, row, "timestamp_s", least=0.0),
-            input_tokens=int(_number(path, number, row, "input_tokens", least=1)),
-            output_tokens=int(_number(path, number, row, "output_tokens", least=1)),
-        )
-
-
-def _number(path: Path, row: int, fields: dict[str, str], column: str, *, least: float) -> float:
-    text = fields[column]
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        raise TraceError(f"{path}, row {row}, column {column}: must be a number, got {text!r}") from None
-    if not math.isfinite(value) or value < least:
-        raise TraceError(f"{path}, row {row}, column {column}: must be at least {least:g}, got {text!r}")
-    return value
+    first = min(at)
+    rows = zip(at, prompts, answers, strict=True)
+    return sorted((Request(t - first, prompt, answer) for t, prompt, answer in rows), key=lambda r: r.at)
 
 
 def shaped(requests: Sequence[Request], *, seconds: float, seed: int) -> list[Request]:

@@ -6,7 +6,7 @@ the shell sends it and brings back what the peers say.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pdscale.emulator.blocks import BlockCache, BlockId, Content
 from pdscale.emulator.errands import Errand, Heartbeat, Notify, Pull
@@ -28,6 +28,10 @@ from pdscale.emulator.transfer import (
 from pdscale.emulator.transfers import EngineDied, Progress
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
+
+# Parameters without a flag: the worker never hears of the lease that the scheduler grants. The blocks stay
+# pinned (seen on a real engine, 0.33.0).
+_FOR_GOOD: Final[Seconds] = 1e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,10 @@ class Connector:
             return None
         sequence.flush(self._cache)
         prefill = params.remote_decode
-        until = now + (self.config.lease if prefill else self.config.decoder_blocks_ttl)
+        if prefill or params.remote_prefill:
+            until = now + (self.config.lease if prefill else self.config.decoder_blocks_ttl)
+        else:
+            until = now + _FOR_GOOD
         self.leases.grant(sequence.request.id, tuple(sequence.blocks), until=until)
         return hand_out(
             self.origin,
@@ -139,7 +146,7 @@ class Connector:
             blocks=sequence.blocks,
             tokens=sequence.computed,
             expires=until,
-            cached=sequence.cached,
+            cached=sequence.cached if sequence.generated == 1 else None,
         )
 
     # What peers say.

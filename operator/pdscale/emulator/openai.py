@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from pdscale.emulator.refusals import Refused, bad
+from pdscale.emulator.refusals import Refused, bad, malformed
 from pdscale.emulator.sequence import Request
 from pdscale.emulator.tokens import Token, encode, encode_chat
 
@@ -47,9 +47,10 @@ def read_body(raw: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise Refused(400, "Bad Request", f"There was an error parsing the body: {error}") from None
+        where = str(error.pos) if raw else ""
+        raise malformed(where, f"There was an error parsing the body: {error}") from None
     if not isinstance(body, dict):
-        raise bad("body", "the body must be a JSON object")
+        raise malformed("", "the body must be a JSON object")
     return body
 
 
@@ -63,7 +64,7 @@ def read_request(
     prompt = prompt_of(body, kind)
     if body.get("n") not in (None, 1):
         raise bad("n", f"n must be 1, got {body['n']!r}")
-    options = body.get("stream_options") or {}
+    options = _stream_options(body)
     return Asked(
         request=_request(body, prompt, name=name, served=served, headers=headers),
         kind=kind,
@@ -74,26 +75,35 @@ def read_request(
     )
 
 
+def _stream_options(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = body.get("stream_options") or {}
+    if options and not body.get("stream"):
+        raise bad("stream_options", "stream_options must be absent unless stream is true")
+    return options if isinstance(options, Mapping) else {}
+
+
 def prompt_of(body: Mapping[str, Any], kind: Kind) -> list[Token]:
     return _chat_prompt(body) if kind is Kind.CHAT else _completion_prompt(body)
 
 
 def _chat_prompt(body: Mapping[str, Any]) -> list[Token]:
     messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise bad("messages", "messages must be a list of at least 1 message")
-    return encode_chat([_message(message) for message in messages])
+    if not isinstance(messages, list):
+        raise malformed("messages", "messages must be a list")
+    if not messages:
+        raise bad(None, "messages must have at least 1 message")
+    return encode_chat([_message(number, message) for number, message in enumerate(messages)])
 
 
-def _message(message: object) -> tuple[str, str]:
+def _message(number: int, message: object) -> tuple[str, str]:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise bad("messages", "each message must be an object with a role")
+        raise malformed(f"messages.{number}.role", "each message must be an object with a role")
     content = message.get("content")
     if isinstance(content, list):
         texts = (part.get("text") for part in content if isinstance(part, Mapping))
         content = " ".join(text for text in texts if isinstance(text, str))
     if content is not None and not isinstance(content, str):
-        raise bad("messages", "a message's content must be text or a list of parts")
+        raise malformed(f"messages.{number}", "a message's content must be text or a list of parts")
     return message["role"], content or ""
 
 
@@ -105,8 +115,9 @@ def _completion_prompt(body: Mapping[str, Any]) -> list[Token]:
         prompt = encode(prompt)
     if not isinstance(prompt, list) or not prompt:
         raise bad("prompt", "prompt must be text or a list of at least 1 token id")
-    if not all(isinstance(t, int) and 0 <= t < 2**32 for t in prompt):
-        raise bad("prompt", "prompt's token ids must be numbers in 0..4294967295")
+    for number, token in enumerate(prompt):
+        if not isinstance(token, int) or not 0 <= token < 2**32:
+            raise malformed(f"prompt.{number}", "prompt's token ids must be numbers in 0..4294967295")
     return prompt
 
 
@@ -128,11 +139,15 @@ def _request(
             f"requested {asked or 1} output tokens and your prompt contains {len(prompt)} input "
             f"tokens.",
         )
+    most, least = room if asked is None else _whole(body, limit, least=1), _whole(body, "min_tokens", least=0)
+    if least > most:
+        raise bad(None, f"min_tokens must be at most max_tokens ({most}), got {least}")
+    _judge_temperature(body)
     return Request(
         id=name,
         prompt=tuple(prompt),
-        max_tokens=room if asked is None else _whole(body, limit, least=1),
-        min_tokens=_whole(body, "min_tokens", least=0),
+        max_tokens=most,
+        min_tokens=least,
         stops=not body.get("ignore_eos"),
         stop=_stop(body),
         priority=_priority(body, headers),
@@ -143,9 +158,18 @@ def _whole(body: Mapping[str, Any], name: str, *, least: int) -> int:
     figure = body.get(name)
     if figure is None:
         return least
-    if not isinstance(figure, int) or isinstance(figure, bool) or figure < least:
+    if not isinstance(figure, int) or isinstance(figure, bool):
+        raise malformed(name, f"{name} must be a whole number, got {figure!r}")
+    if figure < least:
         raise bad(name, f"{name} must be a whole number of at least {least}, got {figure!r}")
     return figure
+
+
+def _judge_temperature(body: Mapping[str, Any]) -> None:
+    """This engine is greedy whatever the temperature; what no engine takes is refused nevertheless."""
+    given = body.get("temperature")
+    if given is not None and (not isinstance(given, int | float) or given < 0):
+        raise bad("temperature", f"temperature must be at least 0, got {given!r}")
 
 
 def _stop(body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -153,7 +177,7 @@ def _stop(body: Mapping[str, Any]) -> tuple[str, ...]:
     given = body.get("stop") or []
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
-        raise bad("stop", f"stop must be text or a list of texts, got {given!r}")
+        raise malformed("stop", f"stop must be text or a list of texts, got {given!r}")
     return tuple(texts)
 
 
@@ -164,4 +188,4 @@ def _priority(body: Mapping[str, Any], headers: Mapping[str, str]) -> int:
     try:
         return int(given)
     except (TypeError, ValueError):
-        raise bad("priority", f"priority must be a whole number, got {given!r}") from None
+        raise malformed("priority", f"priority must be a whole number, got {given!r}") from None

@@ -19,5 +19,10 @@ def bad(param: str | None, message: str) -> Refused:
     return Refused(400, "BadRequestError", message, param)
 
 
+def malformed(field: str, message: str) -> Refused:
+    """A body that does not even have the right types; vLLM says so in other words than of bad values."""
+    return Refused(400, "Bad Request", message, f"body.{field}" if field else "body")
+
+
 LOST = Refused(500, "InternalServerError", "Internal server error")
 NOT_READY = Refused(503, "ServiceUnavailable", "The engine is not ready")

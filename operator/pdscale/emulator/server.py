@@ -118,7 +118,13 @@ class EngineServer:
             starting = asyncio.get_running_loop().time() < self.ready_at
             if starting or self.died.is_set() or (self._draining and request.method == "POST"):
                 return json_answer(NOT_READY.status, self.face.error(NOT_READY))
-            return await handler(request)
+            try:
+                return await handler(request)
+            except web.HTTPException as refused:  # a path or a method that there is not
+                answer = json_answer(refused.status, orjson.dumps({"detail": refused.reason}))
+                if "Allow" in refused.headers:
+                    answer.headers["Allow"] = refused.headers["Allow"]
+                return answer
 
         return gate
 

@@ -144,9 +144,11 @@ def hand_out(
     blocks: Sequence[BlockId],
     tokens: int,
     expires: Seconds,
-    cached: int,
+    cached: int | None,
 ) -> dict[str, Any]:
     """The dict by which the next leg finds the blocks.
+
+    ``cached`` are the prefix hits of a request that ended with its first token; others do not say.
 
     Only blocks of a decode leg carry their expiry, on this engine's own clock; a prefill leg's are
     kept alive by heartbeats. The engine's single KV-cache group is spelled as a list of one list.
@@ -164,10 +166,10 @@ def hand_out(
         "pp_size": 1,
         "remote_num_tokens": tokens,
         "remote_blocks_expiry_time": None if prefill else expires,
-        "remote_registration_generation": None,
+        "remote_registration_generation": 0,
         "transfer_mode": "pull",
     }
-    if prefill:
+    if prefill and cached is not None:
         params["remote_prefill_cached_tokens"] = cached
     return params
 

@@ -18,7 +18,7 @@ from pdscale.emulator.exposition import registry_of
 from pdscale.emulator.face import Generate, Order, json_answer
 from pdscale.emulator.nixl_courier import NixlCourier
 from pdscale.emulator.openai import Kind, prompt_of, read_body, read_request
-from pdscale.emulator.refusals import Refused, bad
+from pdscale.emulator.refusals import Refused, malformed
 from pdscale.emulator.replies import DONE, Reply
 from pdscale.emulator.settings import VERSION, Settings
 from pdscale.emulator.stats import EngineStats
@@ -119,4 +119,4 @@ def _params(body: Mapping[str, object]) -> TransferParams | None:
     try:
         return parse_params(body.get("kv_transfer_params"))
     except BadTransferParams as error:
-        raise bad("kv_transfer_params", str(error)) from error
+        raise malformed("kv_transfer_params", str(error)) from error

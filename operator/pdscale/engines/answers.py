@@ -2,6 +2,12 @@
 
 Only events that mention usage or transfer parameters are parsed; all others pass as the bytes they
 are. A text inside JSON cannot look like a key, because its quotes are escaped.
+
+vLLM 0.33 writes ``"kv_transfer_params":null`` into every event of a stream. These bytes are cut out as they
+are: after a comma and unescaped, they can be nothing but that field.
+
+Each token passes here, and so ``partition`` does what ``in`` would do in twice the work: CPython first takes
+what is looked for in bytes for a number, and forms an error that nobody sees.
 """
 
 from collections.abc import Mapping
@@ -10,12 +16,16 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-_PARAMS: Final = b'"kv_transfer_params"'
+_ANY_PARAMS: Final = b'_transfer_params"'  # both of ``_TRANSFER``, by one look
+_NO_PARAMS: Final = b',"kv_transfer_params":null'
+_TRANSFER: Final = ("kv_transfer_params", "ec_transfer_params")
 _USAGE: Final = b'"usage"'
 _ERROR: Final = b'data: {"error"'
 _DATA: Final = b"data: "
 _ERROR_LATER: Final = b"\n" + _ERROR
 _DONE: Final = b"data: [DONE]"
+_WORD: Final = len(_DONE)
+_LAST_WORDS: Final = frozenset((_DONE, _ERROR[:_WORD]))
 _DONE_LATER: Final = b"\n" + _DONE
 _LARGEST_EVENT: Final = 16 * 1024 * 1024
 
@@ -50,7 +60,7 @@ class Reading(NamedTuple):
 
 def read_json(content: bytes) -> Reading:
     """Bytes stay as they are unless transfer parameters have to be taken out."""
-    if _USAGE not in content and _PARAMS not in content:
+    if not _mentions(content):
         return Reading(content)
     try:
         answer = orjson.loads(content)
@@ -59,9 +69,9 @@ def read_json(content: bytes) -> Reading:
     if not isinstance(answer, dict):
         return Reading(content)
     usage = usage_of(answer)
-    if "kv_transfer_params" not in answer:
+    if not any(name in answer for name in _TRANSFER):
         return Reading(content, usage)
-    params = answer.pop("kv_transfer_params")
+    params, _ = (answer.pop(name, None) for name in _TRANSFER)
     return Reading(orjson.dumps(answer), usage, params if isinstance(params, dict) and params else None)
 
 
@@ -82,8 +92,14 @@ class StreamReader:
     _rest: bytes = field(default=b"")
 
     def feed(self, chunk: bytes) -> bytes:
-        if not self._rest and chunk.endswith(b"\n\n") and _PARAMS not in chunk and _USAGE not in chunk:
-            self._count(chunk)  # whole events that pass as they are, as most do
+        chunk = chunk.replace(_NO_PARAMS, b"")
+        plain = not (chunk.partition(_USAGE)[1] or chunk.partition(_ANY_PARAMS)[1])
+        if plain and not self._rest and chunk[-2:] == b"\n\n":
+            # Whole events that pass as they are, as most do; mostly it is one, of one line, with a token.
+            if chunk.partition(b"\n")[2] == b"\n" and chunk[:_WORD] not in _LAST_WORDS:
+                self.events += 1
+            else:
+                self._count(chunk)
             return chunk
         chunk = self._rest + chunk if self._rest else chunk
         end = _end_of_events(chunk)
@@ -92,7 +108,7 @@ class StreamReader:
             chunk, self._rest = chunk + self._rest, b""
         if not chunk:
             return b""
-        if _PARAMS not in chunk and _USAGE not in chunk:
+        if not _mentions(chunk):
             self._count(chunk)
             return chunk
         self._note(chunk)
@@ -104,15 +120,8 @@ class StreamReader:
         return rest
 
     def _count(self, chunk: bytes) -> None:
-        if chunk.find(b"\n") == len(chunk) - 2:  # one event of one line: two looks instead of seven
-            self.events += 1
-            if chunk.startswith(_DONE):
-                self.done = True
-            elif chunk.startswith(_ERROR):
-                self.failed = True
-        else:
-            self.events += chunk.count(b"\n\n") or 1
-            self._note(chunk)
+        self.events += chunk.count(b"\n\n") or 1
+        self._note(chunk)
 
     def _note(self, chunk: bytes) -> None:
         if chunk.startswith(_DONE) or _DONE_LATER in chunk:
@@ -122,7 +131,7 @@ class StreamReader:
 
     def _event(self, event: bytes) -> bytes:
         self.events += 1
-        if (_PARAMS not in event and _USAGE not in event) or not event.startswith(b"data:"):
+        if not _mentions(event) or not event.startswith(b"data:"):
             return event
         try:
             answer = orjson.loads(event[len(b"data:") :])
@@ -133,9 +142,9 @@ class StreamReader:
         self.usage = usage_of(answer) or self.usage
         if self.hide_usage and not answer.get("choices") and "usage" in answer:
             return b""
-        if "kv_transfer_params" not in answer:
+        if not any(name in answer for name in _TRANSFER):
             return event
-        params = answer.pop("kv_transfer_params")
+        params, _ = (answer.pop(name, None) for name in _TRANSFER)
         if isinstance(params, dict) and params:
             self.params = params
         return b"data: " + orjson.dumps(answer) + b"\n\n"
@@ -178,6 +187,11 @@ def asking_for_usage(body: Mapping[str, Any]) -> dict[str, Any]:
 def error_body(message: str, *, kind: str, status: int) -> bytes:
     """An error in the form that OpenAI-compatible engines give it."""
     return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}})
+
+
+def _mentions(content: bytes) -> bool:
+    """Whether there is anything to be read from it, or taken out."""
+    return bool(content.partition(_USAGE)[1] or content.partition(_ANY_PARAMS)[1])
 
 
 def _end_of_events(chunk: bytes) -> int:

@@ -30,6 +30,8 @@ _BLANK: Final[Params] = {
 }
 _FLAGS: Final[Params] = {"do_remote_decode": True, "do_remote_prefill": False}
 _NOT_IN_PREFILL: Final = ("stream_options", "min_tokens", "min_completion_tokens")
+# Few requests have any of these, and those may keep an engine from splitting them.
+_WHOLE_ONLY: Final = frozenset(("echo", "prompt_logprobs", "use_beam_search", "n", "best_of"))
 _SPLIT_PATHS: Final = ("/v1/chat/completions", "/v1/completions")
 
 
@@ -53,9 +55,9 @@ class VLLM:
 
     def splittable(self, path: str, body: Body) -> bool:
         """One prompt, one answer, and nothing that only a full forward pass over the prompt gives."""
-        if path not in _SPLIT_PATHS or any(body.get(k) for k in ("echo", "prompt_logprobs")):
+        if path not in _SPLIT_PATHS:
             return False
-        if any(_count(body.get(k)) > 1 for k in ("n", "best_of")) or body.get("use_beam_search"):
+        if not _WHOLE_ONLY.isdisjoint(body) and _needs_one_engine(body):
             return False
         prompt = body.get("prompt")
         return not isinstance(prompt, list) or all(isinstance(token, int) for token in prompt)
@@ -97,6 +99,12 @@ def usable_for_decode(params: object) -> bool:
 def usable_for_prefill(params: object) -> bool:
     """Whether what a decode engine handed out names blocks that a prefill engine can read."""
     return isinstance(params, dict) and bool(params.get("remote_block_ids"))
+
+
+def _needs_one_engine(body: Body) -> bool:
+    if any(body.get(name) for name in ("echo", "prompt_logprobs", "use_beam_search")):
+        return True
+    return any(_count(body.get(name)) > 1 for name in ("n", "best_of"))
 
 
 def _count(value: object) -> int:

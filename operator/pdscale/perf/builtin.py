@@ -1,9 +1,11 @@
 """Profiles of common model and GPU pairs, with their source.
 
 The ``AIC`` rows are fits to AIConfigurator 0.12.0 grids (NVIDIA, Apache-2.0), which sum operator times
-measured on that GPU under vLLM. They hold GPU time only: a served request takes about 1.15 times as
-long plus 10 ms (Dynamo's measured H200 worker against the same grid). KV capacities are estimates
-from memory size. Transfer bandwidth assumes 200 Gb/s of network per GPU.
+measured on that GPU under vLLM; `python -m pdscale.workload.refit_builtin FOLDER` repeats them. Their
+errors are median / P90 of the absolute relative error over a fifth of the points held out (prefill,
+decode), and over mixed steps, which follow from the other two. They hold GPU time only: a served request
+takes about 1.15 times as long plus 10 ms (Dynamo's measured H200 worker against the same grid). KV
+capacities are estimates from memory size. Transfer bandwidth assumes 200 Gb/s of network per GPU.
 """
 
 import math
@@ -25,7 +27,7 @@ def _pieces(*rows: tuple[float, float, float, float]) -> tuple[Segment, ...]:
 _PROFILES: Final = (
     Profile(
         name="llama-3.1-8b-h100",
-        source=f"{_AIC}, bf16, TP1; mean error 2.9% prefill, 2.6% decode",
+        source=f"{_AIC}, bf16, TP1; prefill 1.6% / 3.8%; decode 2.0% / 4.8%; mixed 2.5% / 7.7%",
         prefill=_pieces(
             (128, 6.76482, 4.4518, 0.772896),
             (1024, 4.02963, 16.4231, 0.795861),
@@ -41,7 +43,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-8b-a100",
-        source=f"{_AIC}, bf16, TP1; mean error 2.0% prefill, 5.2% decode",
+        source=f"{_AIC}, bf16, TP1; prefill 0.3% / 1.3%; decode 1.7% / 7.3%; mixed 1.0% / 3.8%",
         prefill=_pieces(
             (128, 11.2072, 23.1353, 2.91177),
             (1024, 8.33919, 52.8864, 2.93137),
@@ -57,7 +59,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-8b-h200",
-        source=f"{_AIC}, bf16, TP1; mean error 1.7% prefill, 1.9% decode",
+        source=f"{_AIC}, bf16, TP1; prefill 1.3% / 3.4%; decode 1.8% / 3.6%; mixed 2.0% / 7.2%",
         prefill=_pieces(
             (128, 5.17062, 4.67925, 0.782697),
             (1024, 2.62596, 17.4963, 0.808325),
@@ -73,7 +75,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-8b-fp8-h200",
-        source=f"{_AIC}, fp8 weights, bf16 KV and attention, TP1; mean error 3.9% prefill, 6.2% decode",
+        source=f"{_AIC}, fp8 weights, bf16 KV and attention, TP1; prefill 2.5% / 5.1%; decode 2.6% / 10.5%; mixed 18.0% / 35.1%",
         prefill=_pieces(
             (128, 3.8555, 5.94565, 0.779647),
             (1024, 3.40069, 10.8608, 0.81645),
@@ -89,7 +91,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-8b-rtxpro6000",
-        source=f"{_AIC}, bf16, TP1; mean error 1.1% prefill, 2.6% decode",
+        source=f"{_AIC}, bf16, TP1; prefill 0.6% / 1.8%; decode 1.8% / 4.2%; mixed 3.3% / 9.6%",
         prefill=_pieces(
             (128, 11.0301, 15.7273, 1.69929),
             (1024, 6.64204, 36.732, 1.71741),
@@ -105,7 +107,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-70b-h100-tp4",
-        source=f"{_AIC}, bf16, TP4; mean error 1.5% prefill, 1.7% decode",
+        source=f"{_AIC}, bf16, TP4; prefill 1.0% / 3.0%; decode 1.2% / 3.0%; mixed 2.1% / 5.5%",
         prefill=_pieces(
             (128, 15.8205, 27.1463, 0.928682),
             (1024, 8.93916, 55.2356, 0.97648),
@@ -121,7 +123,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-70b-h100-tp8",
-        source=f"{_AIC}, bf16, TP8; mean error 2.2% prefill, 3.6% decode",
+        source=f"{_AIC}, bf16, TP8; prefill 1.2% / 2.5%; decode 2.1% / 6.1%; mixed 2.5% / 8.1%",
         prefill=_pieces(
             (128, 10.6378, 18.6688, 0.441832),
             (1024, 6.77981, 37.3708, 0.488192),
@@ -137,7 +139,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-70b-fp8-h100-tp4",
-        source=f"{_AIC}, fp8 weights, bf16 KV and attention, TP4; mean error 3.2% prefill, 6.5% decode",
+        source=f"{_AIC}, fp8 weights, bf16 KV and attention, TP4; prefill 1.7% / 3.9%; decode 3.4% / 9.3%; mixed 11.1% / 28.3%",
         prefill=_pieces(
             (128, 11.1895, 31.3642, 0.924209),
             (1024, 8.0752, 45.9314, 0.99059),
@@ -153,7 +155,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-70b-a100-tp8",
-        source=f"{_AIC}, bf16, TP8; mean error 5.0% prefill, 5.3% decode",
+        source=f"{_AIC}, bf16, TP8; prefill 0.7% / 3.7%; decode 2.6% / 6.9%; mixed 1.0% / 8.2%",
         prefill=_pieces(
             (128, 17.8999, 52.4731, 1.76748),
             (1024, 6.29019, 119.885, 1.80382),
@@ -169,7 +171,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="qwen3-32b-h100-tp2",
-        source=f"{_AIC}, bf16, TP2; mean error 3.0% prefill, 1.5% decode",
+        source=f"{_AIC}, bf16, TP2; prefill 1.1% / 2.6%; decode 1.4% / 3.5%; mixed 2.2% / 11.7%",
         prefill=_pieces(
             (128, 16.3691, 15.9706, 1.56258),
             (1024, 9.6859, 42.1039, 1.60392),
@@ -185,7 +187,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="qwen3-32b-h100-tp4",
-        source=f"{_AIC}, bf16, TP4; mean error 2.0% prefill, 1.7% decode",
+        source=f"{_AIC}, bf16, TP4; prefill 1.0% / 2.9%; decode 1.4% / 3.3%; mixed 2.9% / 11.3%",
         prefill=_pieces(
             (128, 10.9734, 9.55961, 0.742593),
             (1024, 8.16746, 26.1041, 0.778137),
@@ -201,7 +203,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-3.1-8b-fp8-h200-dynamo",
-        source="Dynamo planner sample profile (measured worker), fit error 2.6 % prefill, 3.1 % decode",
+        source="Dynamo planner sample profile (measured worker); prefill 1.8% / 7.4%, decode 2.8% / 22.9% of its points",
         prefill=_pieces((math.inf, 18.6, 14.1, 0.98)),
         decode=_pieces((math.inf, 4.38, 24, 31.6)),
         kv_capacity=870_000,
@@ -210,7 +212,7 @@ _PROFILES: Final = (
     ),
     Profile(
         name="llama-2-70b-a100-tp8-2023",
-        source="splitwise-sim medians (MIT), engine of 2023; context slope and bandwidth are estimates",
+        source="splitwise-sim medians (MIT), engine of 2023; context slope and bandwidth are estimates; prefill 13.9% / 44.2%, decode 3.2% / 6.2% of its points",
         prefill=_pieces((math.inf, 45, 115, 16)),
         decode=_pieces((math.inf, 43, 450, 26)),
         kv_capacity=1_200_000,
@@ -220,3 +222,20 @@ _PROFILES: Final = (
 )
 
 BUILTIN: Final[Mapping[str, Profile]] = MappingProxyType({p.name: p for p in _PROFILES})
+
+# The profile whose engine a grid was made for, by the name the grid's file carries.
+GRIDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "llama31_8b_h100_tp1": "llama-3.1-8b-h100",
+        "llama31_8b_a100_tp1": "llama-3.1-8b-a100",
+        "llama31_8b_h200_tp1": "llama-3.1-8b-h200",
+        "llama31_8b_h200_tp1_fp8w": "llama-3.1-8b-fp8-h200",
+        "llama31_8b_rtxpro6000_tp1": "llama-3.1-8b-rtxpro6000",
+        "llama31_70b_h100_tp4": "llama-3.1-70b-h100-tp4",
+        "llama31_70b_h100_tp8": "llama-3.1-70b-h100-tp8",
+        "llama31_70b_h100_tp4_fp8w": "llama-3.1-70b-fp8-h100-tp4",
+        "llama31_70b_a100_tp8": "llama-3.1-70b-a100-tp8",
+        "qwen3_32b_h100_tp2": "qwen3-32b-h100-tp2",
+        "qwen3_32b_h100_tp4": "qwen3-32b-h100-tp4",
+    }
+)

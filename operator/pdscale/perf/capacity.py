@@ -25,7 +25,7 @@ from typing import Final
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.model.workload import Workload
-from pdscale.perf.profile import Profile
+from pdscale.perf.model import PerformanceModel
 
 MOST_LOAD: Final = 0.95  # above it the tail formula is an extrapolation
 KV_HEADROOM: Final = 0.92  # vLLM preempts when blocks run out; keep some for the streams to grow
@@ -53,7 +53,7 @@ class Capacity:
     streams: float = math.inf
 
 
-def prefill_service(workload: Workload, profile: Profile) -> tuple[Seconds, float]:
+def prefill_service(workload: Workload, profile: PerformanceModel) -> tuple[Seconds, float]:
     """Mean prefill time of a round and its squared coefficient of variation."""
     new = workload.uncached_tokens
     if new <= 0:
@@ -67,7 +67,7 @@ def prefill_service(workload: Workload, profile: Profile) -> tuple[Seconds, floa
     return mean, (one_more * one_more * variance) / (mean * mean) if mean > 0 else 0.0
 
 
-def prefill_capacity(workload: Workload, profile: Profile, slo: SLO) -> Capacity:
+def prefill_capacity(workload: Workload, profile: PerformanceModel, slo: SLO) -> Capacity:
     """Remote prefills per second of one prefill replica.
 
     Llama-2-70B on A100s, 1155 +- 1100 tokens: E[S] = 0.20 s, C^2 = 0.5; 2 s at 95 % -> rho 0.85, 4.3/s.
@@ -89,7 +89,7 @@ def prefill_capacity(workload: Workload, profile: Profile, slo: SLO) -> Capacity
     return Capacity(_largest(lambda load: tail(load) <= late, MOST_LOAD) / service, Limit.TTFT)
 
 
-def decode_capacity(workload: Workload, profile: Profile, slo: SLO) -> Capacity:
+def decode_capacity(workload: Workload, profile: PerformanceModel, slo: SLO) -> Capacity:
     """Rounds per second of one decode replica, its share of local prefills included."""
     out = workload.output_tokens
     if out <= 0:

@@ -62,7 +62,13 @@ def _words(body: Mapping[str, Any]) -> tuple[Any, ...] | str:
 
 def _setting(body: Mapping[str, Any]) -> tuple[str, ...]:
     """What a chat template puts in front of all messages."""
-    return tuple(repr(body.get(name)) for name in ("model", "tools", "documents", "chat_template_kwargs"))
+    said = body.get
+    return (
+        repr(said("model")),
+        repr(said("tools")),
+        repr(said("documents")),
+        repr(said("chat_template_kwargs")),
+    )
 
 
 def _message(message: object) -> object:

@@ -144,6 +144,13 @@ class State(Enum):
     OVER = "over"
 
 
+# To look a member up in its class costs as much as a call.
+_PREFILLING: Final = State.PREFILLING
+_DECODING: Final = State.DECODING
+_STREAMING: Final = State.STREAMING
+_OVER: Final = State.OVER
+
+
 class Exchange:
     """Remote prefill, then decode; a failed prefill falls back to the decode replica."""
 
@@ -153,37 +160,58 @@ class Exchange:
         self.fell_back: PlacementReason | None = None
         self.first: Prefill | Decode
         if prefill is None:
-            self.state, self.first = State.DECODING, Decode(decode)
+            self.state, self.first = _DECODING, Decode(decode)
         else:
-            self.state, self.first = State.PREFILLING, Prefill(prefill)
+            self.state, self.first = _PREFILLING, Prefill(prefill)
 
     def feed(self, event: Event) -> Command:
-        match self.state, event:
-            case State.PREFILLING, PrefillDone(params):
-                self.state, self._has_params = State.DECODING, True
+        state = self.state
+        if state is not _OVER and isinstance(event, ClientLeft):
+            return self._end(Abort())
+        if state is _PREFILLING:
+            return self._prefilled(event)
+        if state is _DECODING:
+            return self._begun(event)
+        if state is _STREAMING:
+            return self._ended(event)
+        raise self._out_of_place(event)
+
+    def _prefilled(self, event: Event) -> Command:
+        match event:
+            case PrefillDone(params):
+                self.state, self._has_params = _DECODING, True
                 return Decode(self._decode, params)
-            case State.PREFILLING, PrefillFailed():
+            case PrefillFailed():
                 return self._fall_back(PlacementReason.PREFILL_FAILED)
-            case State.DECODING, DecodeStarted():
-                self.state = State.STREAMING
+        raise self._out_of_place(event)
+
+    def _begun(self, event: Event) -> Command:
+        match event:
+            case DecodeStarted():
+                self.state = _STREAMING
                 return Stream()
-            case State.DECODING, DecodeFailed(kind):
+            case DecodeFailed(kind):
                 if self._has_params and kind not in (Failure.REJECTED, Failure.OVERLOADED):
                     return self._fall_back(PlacementReason.TRANSFER_FAILED)
                 return self._end(Fail(STATUS[kind], kind))
-            case State.STREAMING, DecodeFailed(kind):
-                return self._end(Cut(kind))
-            case State.STREAMING, DecodeEnded(params):
+        raise self._out_of_place(event)
+
+    def _ended(self, event: Event) -> Command:
+        match event:
+            case DecodeEnded(params):
                 return self._end(Finish(params))
-            case ((State.PREFILLING | State.DECODING | State.STREAMING), ClientLeft()):
-                return self._end(Abort())
-        raise ValueError(f"{type(event).__name__} does not belong in state {self.state.value}")
+            case DecodeFailed(kind):
+                return self._end(Cut(kind))
+        raise self._out_of_place(event)
+
+    def _out_of_place(self, event: Event) -> ValueError:
+        return ValueError(f"{type(event).__name__} does not belong in state {self.state.value}")
 
     def _fall_back(self, reason: PlacementReason) -> Decode:
-        self.state, self._has_params = State.DECODING, False
+        self.state, self._has_params = _DECODING, False
         self.fell_back = reason
         return Decode(self._decode)
 
     def _end(self, command: Command) -> Command:
-        self.state = State.OVER
+        self.state = _OVER
         return command

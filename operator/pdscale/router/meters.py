@@ -46,6 +46,8 @@ class Place(StrEnum):
     SIDECAR = "sidecar"
     GATE = "gate"
 
+    __hash__ = str.__hash__  # an enum's own is a call in Python, several times a request
+
 
 class Distribution:
     """A histogram's counts."""

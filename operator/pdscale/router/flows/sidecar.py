@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pdscale.engines.dialects import usable_for_prefill
+from pdscale.engines.history import only_the_prompt
 from pdscale.engines.ledger import Clocks, Ledger
 from pdscale.model.cluster import Endpoint
 from pdscale.model.pools import Role
@@ -160,5 +160,7 @@ class Decider:
                 completion=usage.completion,
                 now=now,
             )
-        if verdict.params is not None and usable_for_prefill(verdict.params):
-            self.ledger.keep(inbound.session, verdict.params, Clocks(now, self.wall()))
+        if verdict.params is not None and usage is not None:
+            history = only_the_prompt(verdict.params, usage.prompt)
+            if history is not None:
+                self.ledger.keep(inbound.session, history, Clocks(now, self.wall()))

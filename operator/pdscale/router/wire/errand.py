@@ -3,13 +3,15 @@ bring what it waits for.
 
 A task would begin a round of the loop later and cost one handle each time something arrives; with the
 futures that go with it that is a sixth of a request. The price: there is no current task in here, so what
-needs one (``asyncio.timeout``) has to be given its own.
+needs one (``asyncio.timeout``) has to be given its own. Where many arrive at once, they begin in ``Turns``.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Protocol
+
+from pdscale.router.wire.turns import Turns
 
 
 class Awaited(Protocol):
@@ -25,12 +27,12 @@ class Errand:
 
     __slots__ = ("_cancelled", "_coroutine", "_waits_for")
 
-    def __init__(self, coroutine: Coroutine[Awaited | None, None, None]) -> None:
-        """The coroutine runs until it has to wait before this returns."""
+    def __init__(self, coroutine: Coroutine[Awaited | None, None, None], turns: Turns) -> None:
+        """The coroutine runs until it has to wait before this returns, if there is a turn left for it."""
         self._coroutine = coroutine
         self._cancelled = False
         self._waits_for: Awaited | None = None
-        self._step()
+        turns.take(self._step)
 
     def cancel(self) -> None:
         if self._waits_for is None or not self._waits_for.cancel():

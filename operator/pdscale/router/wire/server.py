@@ -10,6 +10,7 @@ from pdscale.router.wire.errand import Errand
 from pdscale.router.wire.inlet import Inlet
 from pdscale.router.wire.reply import Reply
 from pdscale.router.wire.request import ErrorBody, Guard, Limits, Request
+from pdscale.router.wire.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Server:
         self.draining = False
         self._tick = tick
         self._loop = asyncio.get_running_loop()
+        self._turns = Turns(self._loop.time)
         self._inlets: set[Inlet] = set()
         self._listening: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -78,7 +80,7 @@ class Server:
             self._empty.set()
 
     def serve(self, request: Request, reply: Reply, inlet: Inlet) -> Errand:
-        return Errand(self._serve(request, reply, inlet))
+        return Errand(self._serve(request, reply, inlet), self._turns)
 
     async def _serve(self, request: Request, reply: Reply, inlet: Inlet) -> None:
         """The outermost loop of a request: what nobody expected ends here, with the connection if it must."""

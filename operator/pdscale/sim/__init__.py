@@ -1,0 +1,1 @@
+"""Live policies in virtual time, on engines timed by performance models."""
