@@ -31,7 +31,8 @@ _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 _TRANSFER: Final = {
     "kv_connector": "NixlConnector",
     "kv_role": "kv_both",
-    "kv_connector_extra_config": {"bidirectional_kv_xfer": True},
+    # As the operator renders it. With vLLM's own 480 s, pinned histories fill the memory within minutes.
+    "kv_connector_extra_config": {"bidirectional_kv_xfer": True, "decoder_kv_blocks_ttl": 60},
 }
 
 

@@ -14,8 +14,6 @@ from pdscale_e2e.product import operator_on, prometheus_on
 from pdscale_e2e.prometheus import Prometheus
 from pdscale_e2e.waiting import eventually
 
-Dial = Callable[[str, float], None]
-
 
 @pytest.fixture(scope="session")
 def prometheus(cluster: Cluster) -> Iterator[Prometheus | PrometheusPod]:
@@ -43,23 +41,13 @@ def objects(product: client.ApiClient, prometheus: Prometheus, namespace: str) -
 
 
 @pytest.fixture
-def dial(product: client.ApiClient, cluster: Cluster, namespace: str) -> Dial:
+def dial(product: client.ApiClient, cluster: Cluster, namespace: str) -> Callable[[str, float], None]:
     """``dial(name, rate)``: the traffic that a ServingDeployment seems to get, in rounds per second."""
-    return dials(product, cluster, namespace)
-
-
-@pytest.fixture(scope="module")
-def shared_dial(product: client.ApiClient, cluster: Cluster, shared_namespace: str) -> Dial:
-    """``dial`` for what the tests of one file share."""
-    return dials(product, cluster, shared_namespace)
-
-
-def dials(api: client.ApiClient, cluster: Cluster, namespace: str) -> Dial:
     addresses: dict[str, str] = {}
 
     def set_load(name: str, rate: float) -> None:
         if name not in addresses:
-            addresses[name] = start(api, namespace, name, image=cluster.image("e2e"))
+            addresses[name] = start(product, namespace, name, image=cluster.image("e2e"))
         turn(addresses[name], rate)
 
     return set_load

@@ -17,7 +17,29 @@ from pdscale_e2e.waiting import eventually
 pytestmark = [pytest.mark.cluster, pytest.mark.running_pods]
 Dial = Callable[[str, float], None]
 STATUS = on_nodes("status")
-QUIET = 0.5  # rounds per second
+
+
+@pytest.fixture
+def chat(objects: Objects, dial: Dial) -> Objects:
+    objects.create(serving("chat", prefill=STATUS, decode=STATUS))
+    dial("chat", 0.5)
+    objects.wait("chat", kind="Ready", status="True", within=60)
+    objects.wait("chat", kind="MetricsAvailable", status="True")
+    return objects
+
+
+def test_both_pools_grow_with_the_load_and_shrink_after_it(chat: Objects, dial: Dial) -> None:
+    dial("chat", 11.0)  # 11 / 3.86 = 2.8 prefill, 11 / 2.80 = 3.9 decode
+    eventually(
+        lambda: chat.replicas("chat")[0] >= 3 and chat.replicas("chat")[1] >= 4,
+        within=40,
+        what="at least 3 prefill and 4 decode replicas for 11 rounds/s",
+    )
+    chat.wait("chat", kind="Ready", status="True")
+    trail = [step["reason"] for step in chat.get("chat")["status"]["plan"]["trail"]]
+    assert {"ForecastDemand", "ReactiveDemand"} & set(trail)
+    dial("chat", 0.5)
+    chat.wait_replicas("chat", 1, 1, within=60)
 
 
 def test_the_budget_holds_at_every_instant_while_the_load_jumps(objects: Objects, dial: Dial) -> None:
@@ -53,53 +75,10 @@ def test_the_budget_holds_at_every_instant_while_the_load_jumps(objects: Objects
     assert "gpuBudget 6" in objects.condition("tight", "SLOAttainable")["message"]
 
 
-@pytest.fixture(scope="module")
-def shared_chat(
-    product: client.ApiClient,
-    prometheus: Prometheus,
-    shared_namespace: str,
-    shared_dial: Dial,
-) -> Objects:
-    """One ServingDeployment for the tests that differ in what happens to it: its start takes a while."""
-    objects = Objects(product, shared_namespace, prometheus.url)
-    objects.create(serving("chat", prefill=STATUS, decode=STATUS))
-    shared_dial("chat", QUIET)
-    objects.wait("chat", kind="Ready", status="True", within=60)
-    return objects
-
-
-@pytest.fixture
-def chat(shared_chat: Objects, shared_dial: Dial) -> Objects:
-    """It scales itself, has one replica of each role, and is asked almost nothing."""
-    shared_chat.patch("chat", scaling={"mode": "Recommend"})  # until the load of the test before is forgotten
-    shared_dial("chat", QUIET)
-    shared_chat.wait("chat", kind="MetricsAvailable", status="True")
-    eventually(
-        lambda: _planned(shared_chat) == (1, 1), within=60, what="one replica of each role is recommended"
-    )
-    shared_chat.patch("chat", scaling={"mode": "Auto"})
-    shared_chat.wait_replicas("chat", 1, 1, within=60)
-    return shared_chat
-
-
-def test_both_pools_grow_with_the_load_and_shrink_after_it(chat: Objects, shared_dial: Dial) -> None:
-    shared_dial("chat", 11.0)  # 11 / 3.86 = 2.8 prefill, 11 / 2.80 = 3.9 decode
-    eventually(
-        lambda: chat.replicas("chat")[0] >= 3 and chat.replicas("chat")[1] >= 4,
-        within=40,
-        what="at least 3 prefill and 4 decode replicas for 11 rounds/s",
-    )
-    chat.wait("chat", kind="Ready", status="True")
-    trail = [step["reason"] for step in chat.get("chat")["status"]["plan"]["trail"]]
-    assert {"ForecastDemand", "ReactiveDemand"} & set(trail)
-    shared_dial("chat", QUIET)
-    chat.wait_replicas("chat", 1, 1, within=60)
-
-
 def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
-    chat: Objects, shared_dial: Dial, prometheus: Prometheus
+    chat: Objects, dial: Dial, prometheus: Prometheus
 ) -> None:
-    shared_dial("chat", 11.0)
+    dial("chat", 11.0)
     eventually(lambda: sum(chat.replicas("chat")) >= 7, within=40, what="the pools have grown")
     prometheus.stop()
     try:
@@ -114,11 +93,9 @@ def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
     chat.wait("chat", kind="MetricsAvailable", status="True", within=40)
 
 
-def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown(
-    chat: Objects, shared_dial: Dial
-) -> None:
+def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown(chat: Objects, dial: Dial) -> None:
     chat.patch("chat", scaling={"mode": "Recommend"})
-    shared_dial("chat", 11.0)
+    dial("chat", 11.0)
     eventually(
         lambda: chat.get("chat")["status"]["plan"]["decode"] >= 4,
         within=40,
@@ -130,11 +107,9 @@ def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown(
     assert chat.replicas("chat") == (1, 1)
 
 
-def test_an_operator_killed_in_mid_resize_converges_after_its_restart(
-    chat: Objects, shared_dial: Dial
-) -> None:
+def test_an_operator_killed_in_mid_resize_converges_after_its_restart(chat: Objects, dial: Dial) -> None:
     core = client.CoreV1Api(chat.api)
-    shared_dial("chat", 11.0)
+    dial("chat", 11.0)
     eventually(lambda: sum(chat.replicas("chat")) > 2, within=40, what="the resize has begun")
     for pod in core.list_namespaced_pod(NAMESPACE).items:
         core.delete_namespaced_pod(pod.metadata.name, NAMESPACE, grace_period_seconds=0)
@@ -144,26 +119,19 @@ def test_an_operator_killed_in_mid_resize_converges_after_its_restart(
         within=60,
         what="at least 3 prefill and 4 decode replicas after the restart",
     )
-    shared_dial("chat", QUIET)
+    dial("chat", 0.5)
     chat.wait_replicas("chat", 1, 1, within=60)
 
 
-def test_an_api_server_that_was_away_is_caught_up_with(
-    chat: Objects, shared_dial: Dial, cluster: Cluster
-) -> None:
+def test_an_api_server_that_was_away_is_caught_up_with(chat: Objects, dial: Dial, cluster: Cluster) -> None:
     cluster.stop_apiserver()
-    shared_dial("chat", 11.0)
+    dial("chat", 11.0)
     cluster.start_apiserver()
     eventually(
         lambda: chat.replicas("chat")[0] >= 3 and chat.replicas("chat")[1] >= 4,
         within=90,
         what="at least 3 prefill and 4 decode replicas once the API server is back",
     )
-
-
-def _planned(objects: Objects) -> tuple[int, int] | None:
-    plan = objects.get("chat").get("status", {}).get("plan")
-    return plan and (plan["prefill"], plan["decode"])
 
 
 def _ticks(objects: Objects) -> float:

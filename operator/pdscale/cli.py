@@ -26,6 +26,10 @@ DELEGATES: Final = {
         "serve like an engine, timed by a performance profile, without a GPU",
     ),
 }
+STUDIES: Final = {
+    "simulate": "replay a trace on simulated pools, without a GPU",
+    "compare": "the same trace under several placement and scaling rules",
+}
 INTERRUPTED: Final = 130  # what shells report for Ctrl-C
 
 
@@ -42,13 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in DELEGATES:
             return _delegate(arguments[0], arguments[1:])
+        if arguments and arguments[0] in STUDIES:
+            return _study(arguments)
         return _own(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
 def _check_command(first: Sequence[str]) -> None:
-    known = ("operator", "crd", *DELEGATES)
+    known = ("operator", "crd", *DELEGATES, *STUDIES)
     for word in first:
         near = get_close_matches(word, known, n=1)
         if word not in known and near:
@@ -60,6 +66,12 @@ def _delegate(command: str, arguments: Sequence[str]) -> int:
     sys.argv = [f"pdscale {command}", *arguments]
     runpy.run_module(DELEGATES[command][0], run_name="__main__", alter_sys=True)
     return 0
+
+
+def _study(arguments: Sequence[str]) -> int:
+    from pdscale.scenarios.command import main as study
+
+    return study(arguments)
 
 
 def _own(arguments: Sequence[str]) -> int:
@@ -91,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
         help="watch only this namespace; may be repeated (default: PDSCALE_NAMESPACES, or all)",
     )
     for name, (_, what) in DELEGATES.items():
+        commands.add_parser(name, help=what, add_help=False)
+    for name, what in STUDIES.items():
         commands.add_parser(name, help=what, add_help=False)
     commands.add_parser("crd", help="print the CustomResourceDefinition, for kubectl apply --server-side")
     return top

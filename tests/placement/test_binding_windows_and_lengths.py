@@ -109,6 +109,14 @@ def test_an_empty_window_has_no_mean() -> None:
     assert window.mean(now=12.1) is None
 
 
+def test_a_mean_that_was_asked_for_takes_in_what_comes_later_in_its_slot() -> None:
+    window = SlidingMean(seconds=10)
+    window.add(2.0, now=1)
+    assert window.mean(now=1.2) == 2.0
+    window.add(4.0, now=1.4)
+    assert window.mean(now=1.4) == 3.0
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 10)), min_size=1, max_size=50))
 def test_a_mean_lies_between_the_least_and_the_most(samples: list[tuple[float, float]]) -> None:
     window, now = SlidingMean(seconds=10), 0.0

@@ -38,8 +38,10 @@ def quietest_prefill(
     fewest, alike = math.inf, 0
     prefill, sent = Role.PREFILL, () if unreported is None else unreported.endpoints
     for endpoint in view.endpoints:
+        if endpoint.role is not prefill or not endpoint.ready or endpoint.draining:
+            continue
         name = endpoint.name
-        if endpoint.role is not prefill or not endpoint.ready or endpoint.draining or name == without:
+        if name == without:
             continue
         queued = endpoint.load.queued_tokens
         if unreported is not None and name in sent:

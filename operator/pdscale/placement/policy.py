@@ -87,6 +87,8 @@ class Round:
     prefiller: str | None = None
 
     def __post_init__(self) -> None:
+        if self.history >= 0 and self.increment >= 0 and self.waited >= 0:
+            return
         for name in ("history", "increment", "waited"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"round.{name} must be at least 0, got {getattr(self, name)}")

@@ -19,6 +19,7 @@ class SlidingMean:
 
     seconds: Seconds = 10.0
     _slots: deque[tuple[int, float, float]] = field(default_factory=deque)  # index, sum, weight
+    _known: tuple[int, float | None] | None = field(default=None, compare=False)  # index asked for, answer
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:
@@ -26,6 +27,7 @@ class SlidingMean:
 
     def add(self, value: float, *, now: Seconds, weight: float = 1.0) -> None:
         index = self._index(now)
+        self._known = None
         if self._slots and self._slots[-1][0] == index:
             _, total, count = self._slots.pop()
             self._slots.append((index, total + value * weight, count + weight))
@@ -34,12 +36,19 @@ class SlidingMean:
             self._forget(index)
 
     def mean(self, now: Seconds) -> float | None:
-        self._forget(self._index(now))
+        """The same throughout a slot, so it is added up once and not for every request that is placed."""
+        index = int(now * _SLOTS // self.seconds)
+        known = self._known
+        if known is not None and known[0] == index:
+            return known[1]
+        self._forget(index)
         total = weight = 0.0
         for _, value, count in self._slots:
             total += value
             weight += count
-        return total / weight if weight > 0 else None
+        mean = total / weight if weight > 0 else None
+        self._known = (index, mean)
+        return mean
 
     def _index(self, now: Seconds) -> int:
         return int(now * _SLOTS // self.seconds)

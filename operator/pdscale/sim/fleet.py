@@ -225,8 +225,8 @@ class Fleet:
         record.busy[replica.role] += engine.busy
         record.computed[replica.role] += engine.computed
         if isinstance(engine, DecodeEngine):
-            record.generated += engine.generated
-            record.preemptions += engine.preemptions
+            record.generated += engine.tally.generated
+            record.preemptions += engine.tally.preemptions
             record.evicted_tokens += engine.memory.evicted
 
     def _changed(self) -> None:

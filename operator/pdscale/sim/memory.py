@@ -7,7 +7,7 @@ that are not decoding yet: pinned histories, prompts being computed, KV on its w
 
 
 class KvMemory:
-    """``running`` is the engine's to set: it grows with every step, in closed form."""
+    """``running`` is the engine's to set, or to let grow: it does with every step, in closed form."""
 
     __slots__ = ("_idle", "capacity", "evicted", "idle", "reserved", "running")
 
@@ -36,6 +36,12 @@ class KvMemory:
         if self.running + self.reserved + self.idle > self.capacity:
             self.make_room()
         return True
+
+    def grow_to(self, running: int) -> None:
+        """Running contexts hold so many tokens now; there is room for them, if idle histories give way."""
+        self.running = running
+        if self.idle and running + self.reserved + self.idle > self.capacity:
+            self.make_room()
 
     def release(self, tokens: int) -> None:
         self.reserved -= tokens

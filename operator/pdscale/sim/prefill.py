@@ -64,6 +64,7 @@ class PrefillEngine:
         self.computed = 0
         self._model, self._budget = engine.model, engine.batched_tokens
         self._agenda, self._legs, self._seconds_of, self._noise = agenda, legs, seconds_of, noise
+        self._noisy = noise.cv > 0
         self._jobs: dict[PrefillLeg, _Job] = {}  # all that are here, waiting ones included
         self._ready: list[_Job] = []
         self._chunks: list[tuple[_Job, int]] = []
@@ -141,9 +142,9 @@ class PrefillEngine:
             budget -= tokens
             if budget <= 0:
                 break
-        seconds = self._noise.factor() * self._model.prefill_batch_seconds(
-            [(tokens, job.done) for job, tokens in self._chunks]
-        )
+        seconds = self._model.prefill_batch_seconds([(tokens, job.done) for job, tokens in self._chunks])
+        if self._noisy:
+            seconds *= self._noise.factor()
         self.busy += seconds
         self._version += 1
         self._until = self._agenda.now + seconds

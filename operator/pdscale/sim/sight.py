@@ -5,11 +5,17 @@ figures are renewed when somebody looks and they are older than ``load_age``. Th
 always of this instant.
 """
 
+from typing import Final
+
 from pdscale.model.cluster import ClusterView, Endpoint, Load
 from pdscale.model.units import Seconds
 from pdscale.sim.decode import DecodeEngine
 from pdscale.sim.fleet import Fleet, State
 from pdscale.sim.prefill import PrefillEngine
+
+# To look a member up in its class costs as much as a call.
+_STARTING: Final = State.STARTING
+_DRAINING: Final = State.DRAINING
 
 
 class Sight:
@@ -33,17 +39,10 @@ class Sight:
 
     def fresh(self, now: Seconds) -> ClusterView:
         found = [
-            Endpoint(
-                r.name,
-                "",
-                r.role,
-                ready=True,
-                draining=r.state is State.DRAINING,
-                load=load_of(r.engine, now),
-            )
+            Endpoint(r.name, "", r.role, True, r.state is _DRAINING, load_of(r.engine, now))
             for pool in (self._fleet.prefill, self._fleet.decode)
             for r in pool.values()
-            if r.state is not State.STARTING
+            if r.state is not _STARTING
         ]
         return ClusterView(tuple(found))
 
@@ -52,22 +51,19 @@ def load_of(engine: DecodeEngine | PrefillEngine, now: Seconds) -> Load:
     """What its sidecar would tell now. Resident tokens are as of the last event at the engine; whoever needs
     them to the step calls ``advance`` before."""
     if isinstance(engine, PrefillEngine):
-        return Load(
-            running=engine.running,
-            waiting=engine.waiting,
-            queued_tokens=engine.queued_tokens,
-            ttft=engine.ttft.mean(now),
-            seen_at=now,
-        )
-    # By position, in the order of Load's fields: this is done for every round.
-    streams, itl = engine.streams, engine.itl.mean(now)
+        running, waiting, ttft = engine.running, engine.waiting, engine.ttft.mean(now)
+        return Load(running, waiting, engine.queued_tokens, 0.0, 0.0, ttft, None, now)
+    # By position, in the order of Load's fields, and without the engine's properties: this is done for every
+    # round and, for all replicas, at every renewal.
+    intake, streams, memory = engine.intake, engine.streams, engine.memory
+    used = (memory.running + memory.reserved) / memory.capacity
     return Load(
-        engine.running,
-        engine.waiting,
-        engine.queued_tokens,
+        streams.batch + len(intake.prompts),
+        len(intake.waiting) + len(intake.loading) + len(intake.loaded),
+        intake.queued_tokens,
         streams.context,
-        engine.memory.usage,
+        used if used < 1.0 else 1.0,
         None,
-        itl,
+        engine.tally.itl.mean(now),
         now,
     )

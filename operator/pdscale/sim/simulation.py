@@ -12,14 +12,17 @@ from pdscale.model.units import Seconds
 from pdscale.perf.noise import Noise
 from pdscale.placement.correction import Correction
 from pdscale.sim.agenda import CONTROL, Agenda
+from pdscale.sim.course import Course
 from pdscale.sim.decode import DecodeEngine
 from pdscale.sim.dispatch import Dispatcher
+from pdscale.sim.failures import Failures
 from pdscale.sim.fleet import Builders, Fleet, Replica
 from pdscale.sim.meter import Meter
+from pdscale.sim.placing import Placing
 from pdscale.sim.prefill import PrefillEngine
 from pdscale.sim.records import Result
 from pdscale.sim.scaler import Scaler, Seen
-from pdscale.sim.scenario import Fault, Scenario
+from pdscale.sim.scenario import Scenario
 from pdscale.sim.sight import Sight
 from pdscale.sim.traffic import Traffic
 
@@ -59,11 +62,9 @@ class Simulation:
         self.result = Result(traffic, seed)
         # Generators of their own: a policy that draws more must not change the engines' noise.
         self.noise_rng = random.Random(f"noise {seed}")
-        self.dispatcher = Dispatcher(
-            scenario, traffic, self.agenda, self.result, random.Random(f"policies {seed}")
-        )
+        self.course = Course(scenario, self.agenda, self.result)
         self.sight: Sight | None = None
-        self.fleet = Fleet(
+        self.fleet = self.course.fleet = Fleet(
             scenario.fleet,
             self.agenda,
             self.result.fleet,
@@ -71,11 +72,30 @@ class Simulation:
             self._fleet_changed,
         )
         self.sight = Sight(self.fleet, load_age=scenario.load_age)
-        self.dispatcher.fleet, self.dispatcher.sight = self.fleet, self.sight
+        placing = self._placing(self.sight, random.Random(f"policies {seed}"))
+        self.dispatcher = Dispatcher(
+            scenario, traffic, self.agenda, self.result, fleet=self.fleet, placing=placing, course=self.course
+        )
+        self.course.over = self.dispatcher.over
+        failures = Failures(
+            self.agenda, self.fleet, placing=placing, course=self.course, dispatcher=self.dispatcher
+        )
         for fault in scenario.faults:
-            self.agenda.at(fault.at, CONTROL, self._strike, fault)
+            self.agenda.at(fault.at, CONTROL, failures.strike, fault)
         if scenario.scaler is not None:
             self._scale_with(scenario.scaler())
+
+    def _placing(self, sight: Sight, rng: random.Random) -> Placing:
+        return Placing(
+            self.scenario.bindings(),
+            self.fleet,
+            sight,
+            traffic=self.traffic,
+            agenda=self.agenda,
+            result=self.result,
+            transfers=self.course.transfers,
+            rng=rng,
+        )
 
     def run(self, until: Seconds = math.inf, progress: Progress | None = None) -> Result:
         with _rarely_collecting():
@@ -104,7 +124,7 @@ class Simulation:
         while until == math.inf and dispatcher.left and agenda:
             agenda.step()
         self.fleet.close()
-        self.result.moved_tokens = dispatcher.moved_tokens
+        self.result.moved_tokens = self.course.transfers.tokens
         self.result.ended_at = agenda.now
 
     # -- replicas -----------------------------------------------------------------------------------------
@@ -115,7 +135,7 @@ class Simulation:
             name,
             scenario.prefill,
             self.agenda,
-            self.dispatcher,
+            self.course,
             admission=scenario.admission(),
             seconds_of=scenario.gate_seconds or scenario.prefill.model.prefill_seconds,
             noise=Noise(scenario.prefill.noise, self.noise_rng),
@@ -128,7 +148,7 @@ class Simulation:
             name,
             scenario.decode,
             self.agenda,
-            self.dispatcher,
+            self.course,
             tpot=scenario.slo.tpot,
             noise=Noise(scenario.decode.noise, self.noise_rng),
         )
@@ -138,20 +158,12 @@ class Simulation:
         if self.sight is not None:
             self.sight.stale()
 
-    def _strike(self, fault: Fault) -> None:
-        names = sorted(r.name for r in self.fleet.ready(fault.role))
-        if not names:
-            return
-        name = names[fault.which % len(names)]
-        if fault.role is Role.PREFILL:
-            self.dispatcher.prefill_failed(self.fleet.prefill[name])
-        else:
-            self.dispatcher.decode_failed(self.fleet.decode[name])
-
     # -- scaling ------------------------------------------------------------------------------------------
 
     def _scale_with(self, scaler: Scaler) -> None:
-        self.dispatcher.meter = Meter(scaler.step, computed=self.fleet.computed, streams=self.fleet.streams)
+        self.dispatcher.meter = self.course.meter = Meter(
+            scaler.step, computed=self.fleet.computed, streams=self.fleet.streams
+        )
         self.looked_at, self.busy_before = 0.0, dict[str, Seconds]()
         self.agenda.at(scaler.interval, CONTROL, self._scale, scaler)
 
@@ -177,7 +189,7 @@ class Simulation:
             view=sight.fresh(now),
             busy={role: self._busy(role, now) for role in Role},
             rounds=self.dispatcher.open,
-            unanswered=self.dispatcher.open - self.dispatcher.answering,
+            unanswered=self.dispatcher.unanswered,
             past=lambda window: meter.past(window, now),
         )
 

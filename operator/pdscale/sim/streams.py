@@ -42,7 +42,7 @@ class Streams:
         else:
             request.slow_mark = self.slow
 
-    def advance(self, steps: int, slow: int, *, first_ends: Seconds, first_slow: int) -> list[Request]:
+    def advance(self, steps: int, slow: int, first_ends: Seconds, first_slow: int) -> list[Request]:
         """``steps`` steps later, ``slow`` of them above the limit, the first of which ended at ``first_ends``
         and was slow or not (1 or 0). Returns who had the first token then: that step was no gap for them."""
         began = self.fresh

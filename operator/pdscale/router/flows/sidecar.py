@@ -8,6 +8,7 @@ not fail. Anything else reaches an engine through a decode pod only.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from pdscale.engines.history import only_the_prompt
 from pdscale.engines.ledger import Clocks, Ledger
@@ -36,6 +37,9 @@ from pdscale.router.flows.tools import Tools
 from pdscale.router.hop.inbound import RECOGNISED, Inbound
 from pdscale.router.hop.outlet import Outlet
 from pdscale.router.meters import Meters
+
+# Of the engine's KV memory; the rest is for the rounds at work.
+_PINNED_UP_TO: Final = 0.7
 
 
 @dataclass(slots=True)
@@ -83,7 +87,7 @@ class Decider:
             new_tokens=estimate.increment,
             context=estimate.history + estimate.increment,
             history=history,
-            plain=inbound.once or not splittable or self._may_be_the_only_one(inbound, estimate),
+            plain=not splittable or self._keeps_nothing(inbound, estimate),
         )
         try:
             verdict = await trip.run()
@@ -99,8 +103,14 @@ class Decider:
         self._remember(inbound, estimate, verdict, said)
         return verdict.code
 
-    def _may_be_the_only_one(self, inbound: Inbound, estimate: Estimate) -> bool:
-        """Most chats without a name never come back: their first round leaves no blocks pinned."""
+    def _keeps_nothing(self, inbound: Inbound, estimate: Estimate) -> bool:
+        """Whether no blocks are to stay pinned for the session's next round.
+
+        Most chats without a name never come back after their first. And what is pinned, no engine evicts:
+        with its memory full of that, new rounds would wait until leases end.
+        """
+        if inbound.once or self.tools.own.gauges.kv_usage > _PINNED_UP_TO:
+            return True
         return inbound.session.startswith(RECOGNISED) and not estimate.history
 
     def _recognise(self, inbound: Inbound, body: dict[str, object], now: Seconds) -> object:
