@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.rows import Goal, Row, publish
+from pdscale.model.quantiles import quantile
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.perf.model import PerformanceModel
 from pdscale.perf.published import read_dynamo
 from pdscale.perf.scaled import Scaled
 from pdscale.placement.baselines import AlwaysLocal
-from pdscale.sim.judge import quantile
 from pdscale.sim.limits import EngineSetup
 from pdscale.sim.records import Result
 from pdscale.sim.scenario import Fleet, Scenario

@@ -24,10 +24,10 @@ from fakes.simulated import asked, linear, scenario
 from pdscale.emulator.engine import Engine
 from pdscale.emulator.limits import Limits
 from pdscale.emulator.sequence import Request
+from pdscale.model.quantiles import quantile
 from pdscale.perf.builtin import BUILTIN
 from pdscale.perf.profile import Profile
 from pdscale.placement.baselines import AlwaysLocal
-from pdscale.sim.judge import quantile
 from pdscale.sim.simulation import simulate
 from pdscale.sim.traffic import Traffic
 from pdscale.workload.sessions import Session

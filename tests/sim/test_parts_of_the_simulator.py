@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.simulated import asked, chatter, linear, scenario, singles
+from pdscale.model.quantiles import quantile
 from pdscale.model.slo import SLO
 from pdscale.sim.agenda import CONTROL, ENGINE, Agenda
-from pdscale.sim.judge import Spread, judge, quantile, reasons
+from pdscale.sim.judge import Spread, judge, reasons
 from pdscale.sim.limits import EngineSetup
 from pdscale.sim.memory import KvMemory
 from pdscale.sim.network import Network, Nic

@@ -15,6 +15,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pdscale.model.quantiles import quantile
+
 Row = Sequence[float]
 
 
@@ -40,18 +42,11 @@ def relative_error(predicted: Sequence[float], measured: Sequence[float]) -> Fit
     count = len(errors)
     return FitError(
         points=count,
-        median=_quantile(errors, 0.5),
-        p90=_quantile(errors, 0.9),
+        median=quantile(errors, 0.5),
+        p90=quantile(errors, 0.9),
         mean=sum(errors) / count,
         largest=errors[-1],
     )
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
 def fit_affine(rows: Sequence[Row], measured: Sequence[float]) -> list[float]:

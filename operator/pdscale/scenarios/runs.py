@@ -15,13 +15,14 @@ from functools import partial
 from typing import Final, TypeVar
 
 from pdscale.model.pools import Bounds, Targets
+from pdscale.model.quantiles import quantile
 from pdscale.scaling.rivals.sighting import Limits
 from pdscale.scenarios.building import first_fleet, scenario_of
 from pdscale.scenarios.engines import models_of
 from pdscale.scenarios.oracles import best_split, cheapest_static
 from pdscale.scenarios.settings import PlacementName, ScalingName, Settings
 from pdscale.scenarios.traffic import traffic_of
-from pdscale.sim.judge import Verdict, judge, quantile
+from pdscale.sim.judge import Verdict, judge
 from pdscale.sim.records import Outcome, Result
 from pdscale.sim.simulation import Progress, simulate
 from pdscale.sim.traffic import Traffic

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pdscale.model.quantiles import quantile
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.sim.records import NONE, REASONS, Outcome, Result
@@ -116,14 +117,6 @@ def reasons(result: Result) -> dict[str, int]:
         if code != NONE:
             counts[code] += 1
     return {str(reason): n for reason, n in zip(REASONS, counts, strict=True) if n}
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """Linear between the closest two of an ascending sequence that is not empty."""
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def _share(part: float, whole: float) -> float:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pdscale.model.quantiles import quantile
 from pdscale.model.units import Seconds, Tokens
 from pdscale.model.workload import NoData, Workload
 from pdscale.workload.trace import UNKNOWN, TimeBase, Trace
@@ -90,17 +91,12 @@ def _lengths(values: Sequence[int]) -> Lengths:
     ordered = sorted(values)
     count = len(ordered)
 
-    def quantile(share: float) -> float:
-        place = share * (count - 1)
-        low = int(place)
-        return ordered[low] + (place - low) * (ordered[min(low + 1, count - 1)] - ordered[low])
-
     return Lengths(
         mean=sum(ordered) / count,
         squared=sum(v * v for v in ordered) / count,
-        p50=quantile(0.5),
-        p90=quantile(0.9),
-        p99=quantile(0.99),
+        p50=quantile(ordered, 0.5),
+        p90=quantile(ordered, 0.9),
+        p99=quantile(ordered, 0.99),
         largest=ordered[-1],
     )
 
