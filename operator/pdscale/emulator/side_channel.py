@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from pdscale.emulator.blocks import Content
 from pdscale.emulator.errands import Pull
 from pdscale.emulator.frames import receive_frame, send_frame
+from pdscale.emulator.listener import Listener
 from pdscale.emulator.transfer import Remote
 from pdscale.model.units import Seconds
 
@@ -39,33 +40,23 @@ class SideChannel:
     def __init__(self, engine_id: str, served: Served) -> None:
         self._engine_id = engine_id
         self._served = served
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._listener = Listener(self._talk)
 
     async def start(self, host: str, port: int) -> int:
-        self._server = await asyncio.start_server(self._talk, host, port)
-        bound: int = self._server.sockets[0].getsockname()[1]
-        return bound
+        return await self._listener.start(host, port)
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in self._open:
-            writer.close()
+        await self._listener.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
         try:
             while True:
                 answer = self._answer(await receive_frame(reader))
                 if answer is not None:
                     send_frame(writer, answer)
                     await writer.drain()
-        except (OSError, EOFError, ValueError, asyncio.CancelledError):
-            pass  # the peer left, talks nonsense, or we are shutting down: all the same to us
-        finally:
-            self._open.discard(writer)
-            writer.close()
+        except (OSError, EOFError, ValueError):
+            pass  # the peer left or talks nonsense: all the same to us
 
     def _answer(self, message: Mapping[str, Any]) -> object | None:
         match message:

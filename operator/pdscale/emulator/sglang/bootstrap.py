@@ -11,6 +11,7 @@ from typing import Any
 from pdscale.emulator.blocks import Content
 from pdscale.emulator.driver import Driver
 from pdscale.emulator.frames import receive_frame, send_frame
+from pdscale.emulator.listener import Listener
 from pdscale.emulator.modes import Mode
 from pdscale.emulator.sglang.errands import Errand, Leave, Meet, Refuse, Send
 from pdscale.emulator.sglang.rooms import Rooms
@@ -24,20 +25,15 @@ class BootstrapCourier:
     def __init__(self, driver: Driver, rooms: Rooms) -> None:
         self._driver = driver
         self._rooms = rooms
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._welcome)
         self._guests: dict[int, asyncio.StreamWriter] = {}
         self._visits: dict[str, asyncio.Task[Any]] = {}
 
     async def open(self, host: str, port: int) -> int:
-        self._server = await asyncio.start_server(self._welcome, host, port)
-        bound: int = self._server.sockets[0].getsockname()[1]
-        return bound
+        return await self._listener.start(host, port)
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in tuple(self._guests.values()):
-            writer.close()
+        await self._listener.close()
 
     # A prefill engine's side.
 
@@ -52,14 +48,13 @@ class BootstrapCourier:
             self._rooms.hosting.meet(number, have, self._driver.now())
             self._driver.react()
             await reader.read()  # until the guest goes
-        except (*_GONE, asyncio.CancelledError):
-            pass  # the guest left, talks nonsense, or we are shutting down: all the same to us
+        except _GONE:
+            pass  # the guest left or talks nonsense: all the same to us
         finally:
             if number is not None and self._guests.get(number) is writer:
                 del self._guests[number]
                 self._rooms.hosting.left(number)
                 self._driver.react()
-            writer.close()
 
     async def _answer(self, number: int, message: object) -> None:
         writer = self._guests.pop(number, None)
