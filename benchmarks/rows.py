@@ -13,6 +13,8 @@ from typing import Final, Literal
 from rich.console import Console
 from rich.table import Table
 
+from pdscale.model import quantiles
+
 FOLDER: Final = Path("build/bench")
 
 
@@ -69,9 +71,8 @@ def publish(name: str, rows: Sequence[Row]) -> Path:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value at ``share`` of the ordered list; the worst for 1.0."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    """Of values in any order, at least one; defined as everywhere in the project."""
+    return quantiles.quantile(sorted(values), share)
 
 
 def median_and_worst(metric: str, seconds: Sequence[float], config: str) -> list[Row]:

@@ -135,8 +135,9 @@ def test_an_api_server_that_was_away_is_caught_up_with(chat: Objects, dial: Dial
 
 
 def _ticks(objects: Objects) -> float:
-    """Decisions that the operator has made so far, by its own metrics."""
-    pod = client.CoreV1Api(objects.api).list_namespaced_pod(NAMESPACE).items[0]
-    text = httpx.get(f"http://{pod.status.pod_ip}:9090/metrics", timeout=5).text
-    lines = (line for line in text.splitlines() if line.startswith("pdscale_operator_ticks_total{"))
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+    """Decisions that the operators have made so far, by their own metrics."""
+    pods = client.CoreV1Api(objects.api).list_namespaced_pod(NAMESPACE).items
+    texts = [httpx.get(f"http://{pod.status.pod_ip}:9090/metrics", timeout=5).text for pod in pods]
+    lines = (line for text in texts for line in text.splitlines())
+    ticks = (line for line in lines if line.startswith("pdscale_operator_ticks_total{"))
+    return sum(float(line.rsplit(" ", 1)[1]) for line in ticks)

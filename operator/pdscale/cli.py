@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Final, NoReturn
 
 from pdscale import __version__
+from pdscale.controller.questions import QUESTIONS
 
 DELEGATES: Final = {
     "router": (
@@ -48,13 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _delegate(arguments[0], arguments[1:])
         if arguments and arguments[0] in STUDIES:
             return _study(arguments)
+        if arguments and arguments[0] in QUESTIONS:
+            return _ask(arguments)
         return _own(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
 def _check_command(first: Sequence[str]) -> None:
-    known = ("operator", "crd", *DELEGATES, *STUDIES)
+    known = ("operator", "crd", *DELEGATES, *STUDIES, *QUESTIONS)
     for word in first:
         near = get_close_matches(word, known, n=1)
         if word not in known and near:
@@ -72,6 +75,12 @@ def _study(arguments: Sequence[str]) -> int:
     from pdscale.scenarios.command import main as study
 
     return study(arguments)
+
+
+def _ask(arguments: Sequence[str]) -> int:
+    from pdscale.controller.asking import main as ask
+
+    return ask(arguments)
 
 
 def _own(arguments: Sequence[str]) -> int:
@@ -104,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, (_, what) in DELEGATES.items():
         commands.add_parser(name, help=what, add_help=False)
-    for name, what in STUDIES.items():
+    for name, what in {**STUDIES, **QUESTIONS}.items():
         commands.add_parser(name, help=what, add_help=False)
     commands.add_parser("crd", help="print the CustomResourceDefinition, for kubectl apply --server-side")
     return top

@@ -4,6 +4,7 @@ Everything that concerns one ServingDeployment is in its spec; here is only what
 needs before it has seen any object.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,7 +33,8 @@ class Settings:
 
     ``namespaces`` empty means the whole cluster. ``kubeconfig`` absent means the pod's ServiceAccount, or
     outside a pod the user's own file. ``router_cluster_role`` is the ClusterRole that each
-    deployment's routers are bound to.
+    deployment's routers are bound to. ``lease`` is the ``NAMESPACE/NAME`` of the Lease that several
+    operators elect a writer by; absent means that this one is alone.
     """
 
     router_image: str = "pdscale-router:latest"
@@ -44,6 +46,7 @@ class Settings:
     log_format: LogFormat = LogFormat.TEXT
     kubeconfig: str | None = None
     scrape_interval: Seconds = 15.0
+    lease: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("router_image", "router_cluster_role", "admin_host"):
@@ -55,6 +58,8 @@ class Settings:
             raise InvalidSettings(
                 f"{_variable('scrape_interval')} must be above 0s, got {self.scrape_interval}s"
             )
+        if self.lease is not None and not re.fullmatch(r"[^/\s]+/[^/\s]+", self.lease):
+            raise InvalidSettings(f"{_variable('lease')} must be NAMESPACE/NAME, got {self.lease!r}")
         if self.log_level not in LOG_LEVELS:
             raise InvalidSettings(
                 f"{_variable('log_level')} must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}"
@@ -106,4 +111,5 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "log_format": _format,
     "kubeconfig": str,
     "scrape_interval": _seconds,
+    "lease": str,
 }

@@ -9,6 +9,7 @@ import json
 import logging
 import platform
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -70,8 +71,14 @@ class Metrics:
         self._forecast = self._gauge(
             "forecast_request_rate", "Forecast quantile of the requests per second.", "namespace", "name"
         )
+        self._leader = self._gauge("leader", "1 while this process may write, else 0.")
+        self._leader.set(1)
         info = self._gauge("build_info", "Always 1.", "version", "python")
         info.labels(__version__, platform.python_version()).set(1)
+
+    def leads(self, left: Callable[[], float]) -> None:
+        """``left`` says how many seconds this process may still write."""
+        self._leader.set_function(lambda: float(left() > 0))
 
     def replicas(self, namespace: str, name: str, *, current: Targets, desired: Targets) -> None:
         for role in Role:

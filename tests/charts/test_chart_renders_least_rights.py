@@ -148,7 +148,7 @@ def test_the_name_of_the_routers_role_is_the_same_everywhere() -> None:
 
 def test_named_namespaces_get_a_role_each_and_no_right_beyond_them() -> None:
     values = {"watchNamespaces": ["a", "b"]}
-    roles = of_kind("Role", values)
+    roles = [r for r in of_kind("Role", values) if r["metadata"]["name"] == "pdscale"]
     assert [(r["metadata"]["namespace"], rights(r)) for r in roles] == [("a", USED), ("b", USED)]
     assert of_kind("ClusterRoleBinding", values) == []
     assert "pdscale" not in [m["metadata"]["name"] for m in of_kind("ClusterRole", values)]
@@ -156,9 +156,15 @@ def test_named_namespaces_get_a_role_each_and_no_right_beyond_them() -> None:
         assert binding["subjects"][0]["namespace"] == "pdscale-system"
 
 
-def test_there_is_never_more_than_one_operator() -> None:
-    spec = of_kind("Deployment")[0]["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+def test_two_operators_elect_a_writer_by_one_lease_that_both_may_change() -> None:
+    assert of_kind("Deployment")[0]["spec"]["replicas"] == 2
+    assert {"name": "PDSCALE_LEASE", "value": "pdscale-system/pdscale"} in container()["env"]
+    (role,) = (r for r in of_kind("Role") if r["metadata"]["name"] == "pdscale-leader")
+    assert role["metadata"]["namespace"] == "pdscale-system"
+    assert [(r["verbs"], r.get("resourceNames")) for r in role["rules"]] == [
+        (["create"], None),
+        (["get", "patch"], ["pdscale"]),
+    ]
 
 
 def test_the_operator_is_started_probed_and_restricted() -> None:

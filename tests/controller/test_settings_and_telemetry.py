@@ -29,6 +29,7 @@ def test_every_variable_arrives_typed() -> None:
             "PDSCALE_LOG_FORMAT": "json",
             "PDSCALE_KUBECONFIG": "/k",
             "PDSCALE_SCRAPE_INTERVAL": "1m30s",
+            "PDSCALE_LEASE": "system/operator",
         }
     )
     assert found == Settings(
@@ -41,6 +42,7 @@ def test_every_variable_arrives_typed() -> None:
         log_format=LogFormat.JSON,
         kubeconfig="/k",
         scrape_interval=90.0,
+        lease="system/operator",
     )
 
 
@@ -55,6 +57,7 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("ADMIN_PORT", "70000", r"PDSCALE_ADMIN_PORT must be in 0\.\.65535, got 70000"),
         ("LOG_LEVEL", "loud", "PDSCALE_LOG_LEVEL must be one of debug, .*, got 'loud'"),
         ("LOG_FORMAT", "xml", "PDSCALE_LOG_FORMAT must be one of text, json, got 'xml'"),
+        ("LEASE", "operator", "PDSCALE_LEASE must be NAMESPACE/NAME, got 'operator'"),
         ("SCRAPE_INTERVAL", "15", "PDSCALE_SCRAPE_INTERVAL: duration must look like .*, got '15'"),
         ("SCRAPE_INTERVAL", "0s", r"PDSCALE_SCRAPE_INTERVAL must be above 0s, got 0\.0s"),
     ],

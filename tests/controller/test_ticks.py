@@ -8,6 +8,7 @@ from fakes.kube import PLURAL, Fault
 from fakes.kube_fields import merge_patch
 from fakes.operator import Bench
 from pdscale.controller.conditions import ALL
+from pdscale.controller.loop import SETTLING
 from pdscale.kube.scale import template_owns_replicas
 
 CHILDREN = [
@@ -161,7 +162,7 @@ async def test_another_writer_of_replicas_is_named_and_left_alone(it: Bench) -> 
     await settled(it, rate=60.0)
     status, reason, message = it.condition("ScalingActive")
     assert (status, reason) == ("False", "ReplicasOwnedElsewhere")
-    assert message == "decode: kube-controller-manager set the replicas"
+    assert message.startswith("decode: kube-controller-manager set the replicas; the annotation ")
     assert it.replicas()[1] == 2
     assert it.replicas()[0] > 1
 
@@ -357,3 +358,33 @@ async def test_gauges_of_a_deleted_object_vanish_with_it(it: Bench) -> None:
     assert value("pdscale_operator_desired_replicas", labels) == it.replicas()[1]
     it.loop.forget(Snapshot.of(it.fake.get(PLURAL, "chat")))
     assert value("pdscale_operator_desired_replicas", labels) is None
+
+
+async def test_an_object_made_again_waits_for_the_gpus_of_its_predecessors_pods(it: Bench) -> None:
+    it.create(gpuBudget=4, prefill={"minReplicas": 2}, decode={"minReplicas": 2})
+    await settled(it)
+    pods = [key for key in it.fake.store.objects if key[0] == "pods" and "chat-router" not in key[2]]
+    for key in pods:
+        it.fake.store.objects[key]["metadata"] |= {"finalizers": ["drain"], "deletionTimestamp": "now"}
+    it.fake.store.delete((PLURAL, "default", "chat"))
+    it.create(gpuBudget=4, prefill={"minReplicas": 2}, decode={"minReplicas": 2})
+    assert await it.tick(after=1) == SETTLING
+    assert it.condition("Ready")[:2] == ("False", "WaitingForGPUs")
+    assert "prefill and decode pods of before hold GPUs" in it.condition("Ready")[2]
+    assert not it.fake.has("deployments", "chat-prefill")
+    for key in pods:
+        it.fake.store.objects[key]["metadata"]["finalizers"] = []
+        it.fake.store.delete(key)
+    await settled(it)
+    assert it.replicas() == (2, 2)
+    assert it.condition("Ready")[0] == "True"
+
+
+async def test_a_lost_pool_is_made_again_at_once_while_nobody_is_going(it: Bench) -> None:
+    it.create(gpuBudget=4, prefill={"minReplicas": 2}, decode={"minReplicas": 2})
+    await settled(it)
+    it.fake.store.delete(("deployments", "default", "chat-prefill"))
+    for key in [k for k in it.fake.store.objects if k[0] == "pods" and "prefill" in k[2]]:
+        it.fake.store.delete(key)
+    await it.tick(after=5)
+    assert it.replicas() == (2, 2)

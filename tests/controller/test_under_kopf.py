@@ -75,6 +75,16 @@ async def test_an_edit_wakes_the_daemon_before_its_interval(it: Bench, tmp_path:
             await eventually(lambda: it.condition("ScalingActive")[1] == "Paused")
 
 
+async def test_an_annotation_wakes_the_daemon_as_an_edit_does(it: Bench, tmp_path: Path) -> None:
+    async with running(it, tmp_path):
+        it.create(scaling={"interval": "1h"})
+        await eventually(lambda: ready(it))
+        patch = {"metadata": {"annotations": {"autoscaling.keda.sh/paused": "true"}}}
+        it.fake.store.patch((PLURAL, "default", "chat"), patch, subresource="", manager="user", is_json=False)
+        async with asyncio.timeout(SETTLING - 1):
+            await eventually(lambda: it.condition("ScalingActive")[1] == "PausedByAnnotation")
+
+
 async def test_deletion_is_quick_and_takes_the_children_along(it: Bench, tmp_path: Path) -> None:
     async with running(it, tmp_path):
         it.create(scaling={"interval": "1h"})

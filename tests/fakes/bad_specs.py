@@ -250,8 +250,8 @@ BAD: Final = (
     _keyword(
         "mode_nobody_knows",
         {"scaling": {"mode": "DryRun"}},
-        ("spec.scaling.mode must be one of 'Auto', 'Recommend' or 'Paused'", "got 'DryRun'"),
-        ("spec.scaling.mode", '"DryRun"', '"Auto", "Recommend", "Paused"'),
+        ("spec.scaling.mode must be one of 'Auto', 'Recommend', 'Approve' or 'Paused'", "got 'DryRun'"),
+        ("spec.scaling.mode", '"DryRun"', '"Auto", "Recommend", "Approve", "Paused"'),
     ),
     _keyword(
         "tolerance_of_everything",

@@ -45,6 +45,7 @@ def kinds() -> tuple[Kind, ...]:
         Kind("v1", "Namespace", "namespaces"),
         Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
         Kind("events.k8s.io/v1", "Event", "events"),
+        Kind("coordination.k8s.io/v1", "Lease", "leases"),
         Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions"),
     )
 

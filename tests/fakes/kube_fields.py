@@ -135,6 +135,13 @@ class Ownership:
         self.owned[owner] = set(wanted)
         return found
 
+    def declared(self, entries: list[Object]) -> None:
+        """Whoever writes ``managedFields`` says who owns what from now on."""
+        self.owned = {
+            (e["manager"], e["operation"], e.get("subresource", "")): set(_paths(e["fieldsV1"]))
+            for e in entries
+        }
+
     def entries(self) -> list[Object]:
         return [
             {
@@ -171,6 +178,12 @@ def _fields(paths: set[Path]) -> Object:
         for step in path:
             place = place.setdefault(f"f:{step}", {})
     return found
+
+
+def _paths(fields: Object, path: Path = ()) -> Iterator[Path]:
+    for name, inner in fields.items():
+        here = (*path, name.removeprefix("f:"))
+        yield from _paths(inner, here) if inner else (here,)
 
 
 def pruned(value: Any, schema: Mapping[str, Any]) -> Any:

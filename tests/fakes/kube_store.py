@@ -102,6 +102,8 @@ class Store:
             found = {k: v for k, v in found.items() if k != "status"}
             found |= {"status": live["status"]} if "status" in live else {}
         self.owners[key].updated((manager, "Update", subresource), live, found)
+        if not is_json and "managedFields" in patch.get("metadata", {}):
+            self.owners[key].declared(patch["metadata"]["managedFields"])
         return self._replace(key, found)
 
     def scale(self, key: Key, replicas: int, *, manager: str, operation: str, force: bool = False) -> Object:

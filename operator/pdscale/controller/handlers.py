@@ -12,11 +12,12 @@ from typing import Any, Final, Protocol
 import kopf
 
 from pdscale.api.v1alpha1 import GROUP, PLURAL, VERSION
+from pdscale.controller.say import Say
 from pdscale.controller.snapshot import Snapshot
 from pdscale.model.units import Seconds
 
 FINALIZER: Final = f"{GROUP}/operator"
-LOOK: Final[Seconds] = 1.0  # how soon an edited spec is noticed
+LOOK: Final[Seconds] = 1.0  # how soon an edited spec or annotation is noticed
 
 
 class Ticking(Protocol):
@@ -43,14 +44,14 @@ def register(registry: kopf.OperatorRegistry, loop: Ticking) -> None:
             while not stopped:
                 seen = Snapshot.of(body)
                 next_in = await loop.tick(seen)
-                await pause(stopped, next_in, until=lambda: _generation(body) != seen.generation)  # noqa: B023
+                await pause(stopped, next_in, until=lambda: _differs(body, seen))  # noqa: B023
         finally:
             if stopped:
                 loop.forget(seen)
 
 
 async def pause(stopped: kopf.DaemonStopped, seconds: Seconds, *, until: Callable[[], bool]) -> None:
-    """Wait, but no longer than to the end of the daemon or to an edit of the spec."""
+    """Wait, but no longer than to the end of the daemon or until something happens."""
     clock = asyncio.get_running_loop().time
     end = clock() + seconds
     while not stopped and not until() and clock() < end:
@@ -78,5 +79,6 @@ def scope(namespaces: Collection[str]) -> dict[str, Any]:
     return {"namespaces": list(namespaces)} if namespaces else {"clusterwide": True}
 
 
-def _generation(body: kopf.Body) -> int:
-    return int(body["metadata"]["generation"])
+def _differs(body: kopf.Body, seen: Snapshot) -> bool:
+    """Whether somebody has edited the spec or said something by an annotation."""
+    return int(body["metadata"]["generation"]) > seen.generation or Say.of(body) != Say.of(seen.body)

@@ -13,22 +13,24 @@ from typing import Final, Protocol
 
 from pdscale.api import translate
 from pdscale.api.v1alpha1 import GROUP, PLURAL, VERSION, ServingDeployment
-from pdscale.controller import conditions, report
+from pdscale.controller import conditions, report, room
 from pdscale.controller.children import Children, NameTaken
 from pdscale.controller.conditions import Outcome
+from pdscale.controller.election import Tenure
 from pdscale.controller.observe import Observer, Workloads
 from pdscale.controller.pulse import Pulse
+from pdscale.controller.ruling import rule
 from pdscale.controller.snapshot import Snapshot
 from pdscale.kube.client import Kube, Object, collection
 from pdscale.kube.errors import Forbidden, Invalid, KubeError, NotFound, Terminating
 from pdscale.kube.events import Recorder
 from pdscale.kube.manifests import child_name
-from pdscale.kube.scale import Owned, ScaleWrite, after, send, writes
+from pdscale.kube.scale import Owned, ScaleWrite, after, send, take, writes
 from pdscale.kube.status import Condition, difference
-from pdscale.model.pools import Role
+from pdscale.model.pools import Role, Targets
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
-from pdscale.scaling.autoscaler import Autoscaler, Decision, Observation
+from pdscale.scaling.autoscaler import Autoscaler, Observation
 from pdscale.scaling.policy import Policy
 from pdscale.telemetry import Metrics
 
@@ -66,12 +68,15 @@ class Loop:
     metrics: Metrics
     pulse: Pulse
     clock: Callable[[], Seconds]
+    tenure: Tenure | None = None
     _memories: dict[str, _Memory] = field(default_factory=dict)
     _forbidden: set[str] = field(default_factory=set)
+    _answers: dict[str, Object] = field(default_factory=dict)
 
     async def tick(self, seen: Snapshot) -> Seconds:
         """Bring one object a step closer to its spec; seconds until the next look."""
         result, next_in = "error", RETRY
+        seen = self._caught_up(seen)
         try:
             with self.metrics.tick_seconds.time():
                 result, next_in = await self._judged(seen)
@@ -84,6 +89,7 @@ class Loop:
         """The object is gone, or somebody else's from now on."""
         self._memories.pop(seen.uid, None)
         self._forbidden.discard(seen.uid)
+        self._answers.pop(seen.uid, None)
         self.metrics.forget(seen.namespace, seen.name)
         self.pulse.forget(str(seen))
 
@@ -97,6 +103,9 @@ class Loop:
             except translate.InvalidSpec as error:
                 await self._stopped(seen, conditions.invalid(str(error)))
                 return "invalid_spec", WAITING_FOR_USER
+            except room.NoRoomYet as error:
+                await self._stopped(seen, conditions.blocked("WaitingForGPUs", str(error)))
+                return "blocked", SETTLING
             except NameTaken as error:
                 await self._stopped(seen, conditions.blocked("NameTaken", str(error)))
                 return "blocked", RETRY
@@ -122,22 +131,28 @@ class Loop:
         await self._ensure(memory, wanted, policy)
         workloads, observation = await self._observe(wanted, policy)
         decision = await asyncio.to_thread(memory.autoscaler.decide, policy, observation, self.clock())
-        written, refused = await self._scale(wanted, observation, decision)
-        outcome = Outcome(
-            policy, observation, decision, workloads.routers_ready(wanted.metadata.name), written, refused
-        )
+        ruling = rule(seen, wanted.spec.scaling, policy, observation, decision, now=self.clock())
+        if ruling.takes:
+            await self._take(wanted, observation.current)
+        written, refused = await self._scale(wanted, observation, ruling.apply)
+        routers = workloads.routers_ready(wanted.metadata.name)
+        outcome = Outcome(policy, observation, decision, ruling, routers, written, refused)
         self._measure(seen, outcome)
         self._tell(seen, memory, outcome)
         found = conditions.conditions(outcome)
         await self._report(seen, found, outcome)
-        settling = found[0].holds is False or decision.wanted != after(observation.current, written)
+        aim = decision.wanted if ruling.apply is not None else observation.current
+        settling = found[0].holds is False or aim != after(observation.current, written)
         return min(policy.interval, SETTLING) if settling else policy.interval
 
     async def _ensure(self, memory: _Memory, wanted: ServingDeployment, policy: Policy) -> None:
-        name = wanted.metadata.name
+        namespace, name = wanted.metadata.namespace, wanted.metadata.name
+        deployments = await self.observer.deployments(namespace, name)
+        if any(child_name(name, role) not in deployments for role in Role):
+            room.check(await self.observer.workloads(namespace, name), name, policy)
         await memory.children.ensure(
             self.render(wanted, profile=policy.profile),
-            deployments=await self.observer.deployments(wanted.metadata.namespace, name),
+            deployments=deployments,
             seeds={role: policy.bounds(role).least for role in Role},
             now=self.clock(),
         )
@@ -150,14 +165,19 @@ class Loop:
         pools = {role: workloads.pool(child_name(name, role), role) for role in Role}
         return workloads, Observation(prefill=pools[Role.PREFILL], decode=pools[Role.DECODE], history=past)
 
+    async def _take(self, wanted: ServingDeployment, current: Targets) -> None:
+        for role in Role:
+            name = child_name(wanted.metadata.name, role)
+            await take(self.kube, wanted.metadata.namespace, name, current.of(role))
+
     async def _scale(
-        self, wanted: ServingDeployment, observation: Observation, decision: Decision
+        self, wanted: ServingDeployment, observation: Observation, apply: Targets | None
     ) -> tuple[tuple[ScaleWrite, ...], tuple[Owned, ...]]:
         """What was written and what others refused. A pool that does not exist yet is not written to."""
-        if decision.apply is None:
+        if apply is None:
             return (), ()
         written, refused = [], []
-        for write in writes(observation.current, decision.apply):
+        for write in writes(observation.current, apply):
             name = child_name(wanted.metadata.name, write.role)
             owned = await send(self.kube, write, namespace=wanted.metadata.namespace, deployment=name)
             result = "written" if owned is None else "refused"
@@ -179,16 +199,24 @@ class Loop:
 
     async def _report(self, seen: Snapshot, found: Sequence[Condition], outcome: Outcome | None) -> None:
         now = self.clock()
-        whole = report.status(seen.status, found, outcome, generation=seen.generation, now=now)
+        writer = None if self.tenure is None else self.tenure.writer
+        whole = report.status(seen.status, found, outcome, generation=seen.generation, now=now, writer=writer)
         patch = difference(seen.status, whole)
         if patch:
             path = collection(f"{GROUP}/{VERSION}", PLURAL, seen.namespace, seen.name)
             try:
-                await self.kube.merge(f"{path}/status", {"status": patch})
+                answer = await self.kube.merge(f"{path}/status", {"status": patch})
             except NotFound:
                 return  # deleted meanwhile: kopf stops the daemon
+            self._answers[seen.uid] = answer
         for event in report.events(seen.status, found, outcome):
             await self.recorder.record(seen.subject, event, now=now)
+
+    def _caught_up(self, seen: Snapshot) -> Snapshot:
+        """The object as we left it, while the watch is behind: an older view would undo our own status."""
+        answer = self._answers.get(seen.uid)
+        left = seen if answer is None else Snapshot(answer)
+        return left if left.version > seen.version else seen
 
     def _forbidden_again(self, seen: Snapshot) -> bool:
         """Once is no news: an API server that has just started refuses until it has read its roles."""
@@ -223,5 +251,7 @@ class Loop:
             outcome.decision.wanted,
             plan.trail or "nothing to change",
         )
+        if outcome.ruling.proposal is not None and news:
+            _log.info("%s: proposal %s", seen, outcome.ruling.proposal.id)
         for refusal in outcome.refused:
             _log.warning("%s: %s refused: %s", seen, refusal.write, refusal.message)

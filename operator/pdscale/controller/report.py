@@ -4,10 +4,14 @@ Nothing in a status moves while the world stands still. So figures are rounded, 
 its time until its targets or reasons change.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pdscale.api.status import (
+    Change,
+    DemandsStatus,
+    DemandStatus,
     ForecastStatus,
     GpuStatus,
     PlanStatus,
@@ -16,16 +20,21 @@ from pdscale.api.status import (
     Status,
     WorkloadStatus,
 )
-from pdscale.controller.conditions import READY, Outcome, gpus_held
+from pdscale.controller.conditions import AWAITING, READY, TELLING, Outcome, gpus_held
+from pdscale.controller.election import Writer
 from pdscale.kube.events import Event, Kind
-from pdscale.kube.scale import ScaleWrite
+from pdscale.kube.scale import ScaleWrite, after
 from pdscale.kube.status import Condition, Json, merged, timestamp
 from pdscale.model.plan import Plan
 from pdscale.model.pools import PoolState
 from pdscale.model.units import Seconds, format_duration
 from pdscale.model.workload import NoData, Workload
+from pdscale.perf.capacity import Capacity
 from pdscale.scaling.autoscaler import Decision
+from pdscale.scaling.demand import Demand
 from pdscale_forecaster.series import Forecast
+
+HISTORY: Final = 5  # changes that a status keeps; all of them are Events, too
 
 
 def status(
@@ -35,19 +44,24 @@ def status(
     *,
     generation: int,
     now: Seconds,
+    writer: Writer | None = None,
 ) -> Json:
     """The whole new status. Without an outcome everything but the conditions stays as it is stored."""
-    kept = {k: v for k, v in stored.items() if k not in ("conditions", "observedGeneration")}
-    figures = kept if outcome is None else _figures(outcome, stored.get("plan") or {}, now)
+    kept = {k: v for k, v in stored.items() if k not in ("conditions", "observedGeneration", "writer")}
+    figures = kept if outcome is None else _figures(outcome, stored, now)
     listed = merged(stored.get("conditions") or (), found, generation=generation, at=now)
-    return {**figures, "observedGeneration": generation, "conditions": listed}
+    told = {**figures, "observedGeneration": generation, "conditions": listed}
+    return told if writer is None else {**told, "writer": {"holder": writer.holder, "term": writer.term}}
 
 
 def events(stored: Mapping[str, Any], found: Sequence[Condition], outcome: Outcome | None) -> list[Event]:
     """Each write, and each condition that turned. What a new object lacks at first is no news."""
     before = {c["type"]: c["status"] for c in stored.get("conditions") or ()}
     told = [] if outcome is None else [_scaled(w, outcome.decision.plan) for w in outcome.written]
+    told += [] if outcome is None else _proposed(stored, outcome)
     for condition in found:
+        if condition.type in TELLING or condition.reason == AWAITING:
+            continue
         old = before.get(condition.type)
         fresh_fault = old is None and condition.type == READY and condition.reason == "InvalidSpec"
         if fresh_fault or (condition.holds is False and old not in (None, "False")):
@@ -58,12 +72,20 @@ def events(stored: Mapping[str, Any], found: Sequence[Condition], outcome: Outco
     return told
 
 
+def _proposed(stored: Mapping[str, Any], outcome: Outcome) -> list[Event]:
+    asked = outcome.ruling.proposal
+    if asked is None or asked.id == (stored.get("proposal") or {}).get("id"):
+        return []
+    text = f"{asked.id}: {outcome.observation.current} to {asked.targets}: {outcome.decision.plan.trail}"
+    return [Event(Kind.NORMAL, "PlanProposed", text, action="Propose")]
+
+
 def _scaled(write: ScaleWrite, plan: Plan) -> Event:
     return Event(Kind.NORMAL, "Scaled", f"{write}: {plan.trail}", action="Scale")
 
 
-def _figures(outcome: Outcome, stored_plan: Mapping[str, Any], now: Seconds) -> Json:
-    decision = outcome.decision
+def _figures(outcome: Outcome, stored: Mapping[str, Any], now: Seconds) -> Json:
+    decision, ruling = outcome.decision, outcome.ruling
     figures = Status(
         prefill=_pool_status(outcome.observation.prefill),
         decode=_pool_status(outcome.observation.decode),
@@ -71,10 +93,47 @@ def _figures(outcome: Outcome, stored_plan: Mapping[str, Any], now: Seconds) -> 
         forecast=_forecast_status(decision.forecast),
         workload=_workload_status(decision.workload),
         plan=_plan_status(decision, now),
+        demand=_demand_status(decision.demand),
+        proposal=None if ruling.proposal is None else ruling.proposal.status,
+        took_replicas=ruling.took or None,
     ).dump()
+    stored_plan = stored.get("plan") or {}
     if _outline(figures["plan"]) == _outline(stored_plan):
         figures["plan"] = dict(stored_plan)
+    if history := [*_changes(outcome, now), *(stored.get("history") or ())]:
+        figures["history"] = history[:HISTORY]
     return {key: value for key, value in figures.items() if key != "conditions"}
+
+
+def _changes(outcome: Outcome, now: Seconds) -> list[Json]:
+    if not outcome.written:
+        return []
+    before = outcome.observation.current
+    to = after(before, outcome.written)
+    change = Change(
+        time=timestamp(now),
+        prefill=f"{before.prefill} -> {to.prefill}",
+        decode=f"{before.decode} -> {to.decode}",
+        reasons=[step.reason for step in outcome.decision.plan.steps],
+    )
+    return [change.dump()]
+
+
+def _demand_status(demand: Demand | NoData) -> DemandsStatus | None:
+    if isinstance(demand, NoData):
+        return None
+    return DemandsStatus(
+        prefill=_need(demand.prefill, demand.prefill_capacity),
+        decode=_need(demand.decode, demand.decode_capacity),
+    )
+
+
+def _need(replicas: float, one: Capacity) -> DemandStatus:
+    return DemandStatus(
+        replicas=_rounded(replicas) if math.isfinite(replicas) else None,
+        request_rate=_rounded(one.rate),
+        limit=one.limit,
+    )
 
 
 def _pool_status(pool: PoolState) -> PoolStatus:

@@ -40,6 +40,12 @@ class Snapshot:
         return int(self.body["metadata"]["generation"])
 
     @property
+    def version(self) -> int:
+        """Resource versions of one object may be compared since Kubernetes 1.35, and could be before."""
+        text = str(self.body["metadata"].get("resourceVersion") or "")
+        return int(text) if text.isdecimal() else 0
+
+    @property
     def status(self) -> Mapping[str, Any]:
         return self.body.get("status") or {}
 

@@ -7,8 +7,10 @@ connection, and the CRD, without which kopf would wait in silence.
 import asyncio
 import logging
 import os
+import signal
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,12 +20,16 @@ import kopf
 
 from pdscale.api.v1alpha1 import GROUP, PLURAL, VERSION, ServingDeployment
 from pdscale.controller import admin, handlers
+from pdscale.controller.election import Tenure
+from pdscale.controller.leading import Leading, boot_clock
+from pdscale.controller.login import credentials, fenced
 from pdscale.controller.loop import Loop
 from pdscale.controller.observe import HistorySource, Observer
 from pdscale.controller.pulse import Pulse
-from pdscale.kube.client import Kube, Object, configuration
+from pdscale.kube.client import Fence, Kube, Object
 from pdscale.kube.errors import NotFound
 from pdscale.kube.events import Recorder
+from pdscale.kube.lease import LeaseStore
 from pdscale.kube.manifests import render
 from pdscale.kube.manifests_pod import Defaults
 from pdscale.model.units import Seconds
@@ -56,9 +62,14 @@ def wire(
     source_at: Callable[[str], HistorySource],
     *,
     clock: Callable[[], Seconds] = time.time,
+    tenure: Tenure | None = None,
 ) -> Operator:
+    """Without a ``tenure`` the operator is alone and may always write."""
     defaults = Defaults(settings.router_image, settings.router_cluster_role)
     metrics, pulse = Metrics(), Pulse(time.monotonic)
+    if tenure is not None:
+        metrics.leads(tenure.left)
+        kube = kube.fenced(tenure.left)
 
     def children(deployment: ServingDeployment, *, profile: Profile) -> Sequence[Object]:
         return render(deployment, profile=profile, defaults=defaults)
@@ -72,6 +83,7 @@ def wire(
         metrics=metrics,
         pulse=pulse,
         clock=clock,
+        tenure=tenure,
     )
     return Operator(loop, metrics, pulse)
 
@@ -80,29 +92,72 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     """Serve all ServingDeployments until a signal comes, or ``stop`` is set."""
     async with _connected(settings) as kube, _metrics_servers(settings) as servers:
         await _check_crd(kube)
-        operator = wire(settings, kube, servers.at)
+        leading = _candidate(settings, kube)
+        tenure = None if leading is None else leading.tenure
+        operator = wire(settings, kube, servers.at, tenure=tenure)
         started = asyncio.Event()
+        if leading is not None:
+            started.set()  # whoever waits for the Lease is ready to take it
         app = admin.application(operator.metrics.registry, operator.pulse, started.is_set)
         async with admin.serving(app, host=settings.admin_host, port=settings.admin_port) as address:
             where = ", ".join(settings.namespaces) or "all namespaces"
             _log.info("serving %s; health and metrics at %s", where, address)
-            await kopf_operator(operator.loop, settings, stop=stop, started=started)
+            if leading is None:
+                await kopf_operator(operator.loop, settings, stop=stop, started=started)
+            else:
+                await _in_turns(leading, operator, settings, stop=stop or asyncio.Event())
     _log.info("stopped")
+
+
+def _candidate(settings: Settings, kube: Kube) -> Leading | None:
+    """None if this operator is alone. Each process is a candidate of its own, its predecessor's too."""
+    if settings.lease is None:
+        return None
+    namespace, _, name = settings.lease.partition("/")
+    identity = f"{os.environ.get('POD_NAME', socket.gethostname())}_{uuid.uuid4().hex[:8]}"
+    return Leading(LeaseStore(kube, namespace, name), Tenure(boot_clock, identity))
+
+
+async def _in_turns(leading: Leading, operator: Operator, settings: Settings, *, stop: asyncio.Event) -> None:
+    """kopf runs while the Lease is ours. It takes the signals over, so each candidacy asks for them anew."""
+    signals = asyncio.get_running_loop()
+
+    async def term(over: asyncio.Event) -> None:
+        fence = leading.tenure.left
+        await kopf_operator(operator.loop, settings, stop=over, started=asyncio.Event(), fence=fence)
+        listen()
+
+    def listen() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signals.add_signal_handler(number, stop.set)
+
+    listen()
+    try:
+        await leading.lead(term, stop=stop)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signals.remove_signal_handler(number)
 
 
 IDENTITY: Final = "pdscale"
 
 
 async def kopf_operator(
-    loop: handlers.Ticking, settings: Settings, *, stop: asyncio.Event | None, started: asyncio.Event
+    loop: handlers.Ticking,
+    settings: Settings,
+    *,
+    stop: asyncio.Event | None,
+    started: asyncio.Event,
+    fence: Fence | None = None,
 ) -> None:
     registry, kopf_settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
     handlers.register(registry, loop)
     handlers.configure(kopf_settings)
 
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return await credentials(settings)
+    async def login(**_: Any) -> kopf.ConnectionInfo | kopf.AiohttpSession:
+        found = await credentials(settings)
+        return found if fence is None else fenced(found, fence)
 
     await kopf.operator(
         registry=registry,
@@ -112,24 +167,6 @@ async def kopf_operator(
         stop_flag=stop,
         ready_flag=started,
         **handlers.scope(settings.namespaces),
-    )
-
-
-async def credentials(settings: Settings) -> kopf.ConnectionInfo:
-    """The same server and identity that our own client has; asked again when the token is refused."""
-    found = await configuration(settings.kubeconfig)
-    header = await found.get_api_key_with_prefix("BearerToken")
-    return kopf.ConnectionInfo(
-        server=found.host,
-        ca_path=found.ssl_ca_cert,
-        ca_data=found.ca_cert_data,
-        insecure=not found.verify_ssl,
-        username=found.username or None,
-        password=found.password or None,
-        scheme="Bearer" if header else None,
-        token=header.split(" ", 1)[-1] if header else None,
-        certificate_path=found.cert_file,
-        private_key_path=found.key_file,
     )
 
 

@@ -3,11 +3,14 @@
 The official client brings authentication, certificates and the connection pool. Its models are left
 aside: parsing thousands of pods into pydantic objects costs seconds, and what is read here are five
 fields of a pod. One client per process; whoever connected it closes it.
+
+Where several operators run, writes are fenced: before each one the fence is asked how long this process may
+still write, and the write is given up when that time is over.
 """
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 from urllib.parse import quote
 
@@ -15,7 +18,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from pdscale.kube.errors import ApiUnavailable, Forbidden, from_answer
+from pdscale.kube.errors import ApiUnavailable, Forbidden, NotLeading, from_answer
 from pdscale.model.units import Seconds
 
 FIELD_MANAGER: Final = "pdscale"
@@ -54,12 +57,20 @@ async def configuration(kubeconfig: str | None) -> Any:
     return found
 
 
+Fence = Callable[[], Seconds]  # seconds in which this process may write; zero or less: not any more
+
+
 class Kube:
     """The API server. Every call has a timeout, and raises ``KubeError`` and nothing else."""
 
-    def __init__(self, client: Any, *, patience: Seconds = TIMEOUT) -> None:
+    def __init__(self, client: Any, *, patience: Seconds = TIMEOUT, fence: Fence | None = None) -> None:
         self._client = client
         self._patience = patience
+        self._fence = fence
+
+    def fenced(self, fence: Fence) -> "Kube":
+        """The same connection for writes that must stop when the fence says so."""
+        return Kube(self._client, patience=self._patience, fence=fence)
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, *, patience: Seconds = TIMEOUT) -> Self:
@@ -82,8 +93,8 @@ class Kube:
     async def create(self, path: str, manifest: Mapping[str, Any]) -> Object:
         return await self._call("POST", path, query=[("fieldManager", FIELD_MANAGER)], body=manifest)
 
-    async def merge(self, path: str, patch: Mapping[str, Any]) -> Object:
-        query = [("fieldManager", FIELD_MANAGER)]
+    async def merge(self, path: str, patch: Mapping[str, Any], *, manager: str = FIELD_MANAGER) -> Object:
+        query = [("fieldManager", manager)]
         return await self._call("PATCH", path, query=query, body=patch, content_type=MERGE)
 
     async def apply(self, path: str, manifest: Mapping[str, Any], *, force: bool) -> Object:
@@ -101,8 +112,9 @@ class Kube:
         content_type: str = "application/json",
     ) -> Object:
         call = f"{method} {path}"
+        patience = self._patience if method == "GET" else self._write_within(call)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(patience):
                 request = await self._client.param_serialize(
                     method=method,
                     resource_path=path,
@@ -111,17 +123,25 @@ class Kube:
                     body=dict(body) if body is not None else None,
                     auth_settings=["BearerToken"],
                 )
-                total = aiohttp.ClientTimeout(total=self._patience)
+                total = aiohttp.ClientTimeout(total=patience)
                 response = await self._client.call_api(*request, _request_timeout=total)
                 answer: bytes = await response.read()
         except TimeoutError as error:
-            raise ApiUnavailable(f"{call}: no answer within {self._patience:g}s") from error
+            raise ApiUnavailable(f"{call}: no answer within {patience:.3g}s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ApiUnavailable(f"{call}: {error}") from error
         if response.status >= 400:
             raise from_answer(response.status, answer, call)
         found: Object = json.loads(answer)
         return found
+
+    def _write_within(self, call: str) -> Seconds:
+        if self._fence is None:
+            return self._patience
+        left = self._fence()
+        if left <= 0:
+            raise NotLeading(f"{call}: not sent, the Lease was not renewed in time")
+        return min(self._patience, left)
 
 
 def path_of(api_version: str, kind: str, namespace: str, name: str = "") -> str:

@@ -37,6 +37,10 @@ class Terminating(KubeError):
     """The namespace is being deleted: nothing can be made in it any more, and nothing needs to be."""
 
 
+class NotLeading(KubeError):
+    """Another process may be writing by now, so this one must not; nothing was sent."""
+
+
 class Invalid(KubeError):
     """The server understood the request and refused its content."""
 

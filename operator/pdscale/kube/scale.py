@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from pdscale.kube.client import FIELD_MANAGER, Kube, path_of
+from pdscale.kube.client import FIELD_MANAGER, Kube, Object, path_of
 from pdscale.kube.errors import Conflict
 from pdscale.model.pools import Role, Targets
 
@@ -69,19 +69,40 @@ def after(current: Targets, done: Iterable[ScaleWrite]) -> Targets:
 
 async def apply_scale(kube: Kube, namespace: str, deployment: str, replicas: int) -> None:
     """Set the replicas, or raise ``Conflict`` with the owners that are not us."""
-    scale = {
-        "apiVersion": "autoscaling/v1",
-        "kind": "Scale",
-        "metadata": {"name": deployment, "namespace": namespace},
-        "spec": {"replicas": replicas},
-    }
-    path = f"{path_of('apps/v1', 'Deployment', namespace, deployment)}/scale"
+    path, scale = _path(namespace, deployment), _scale(namespace, deployment, replicas)
     try:
         await kube.apply(path, scale, force=False)
     except Conflict as conflict:
         if not conflict.owners or not OURS.issuperset(conflict.owners):
             raise
         await kube.apply(path, scale, force=True)
+
+
+async def take(kube: Kube, namespace: str, deployment: str, replicas: int) -> None:
+    """Make the replicas ours, whoever has set them, and leave their number.
+
+    For a person who asks for it, once: a writer that goes on writing is then found again, and named. Others'
+    claims are struck out, because an apply of the same number would only share them, force or not.
+    """
+    path = path_of("apps/v1", "Deployment", namespace, deployment)
+    meta = (await kube.get(path))["metadata"]
+    before = meta.get("managedFields") or []
+    claims = [_unclaimed(entry) for entry in before]
+    if claims != before:
+        kept = [entry for entry in claims if entry["fieldsV1"]]
+        patch = {"resourceVersion": meta["resourceVersion"], "managedFields": kept}
+        await kube.merge(path, {"metadata": patch})
+    await apply_scale(kube, namespace, deployment, replicas)
+
+
+def _unclaimed(entry: Object) -> Object:
+    """The entry of another manager without ``spec.replicas``."""
+    fields = entry.get("fieldsV1") or {}
+    if entry.get("manager") == FIELD_MANAGER or "f:replicas" not in fields.get("f:spec", {}):
+        return entry
+    spec = {key: value for key, value in fields["f:spec"].items() if key != "f:replicas"}
+    rest = {key: value for key, value in fields.items() if key != "f:spec"}
+    return {**entry, "fieldsV1": {**rest, "f:spec": spec} if spec else rest}
 
 
 async def send(kube: Kube, write: ScaleWrite, *, namespace: str, deployment: str) -> Owned | None:
@@ -107,3 +128,16 @@ async def hand_over(kube: Kube, deployment: Mapping[str, Any]) -> None:
     """Claim the present number for the scale's entry, too. The same value never conflicts."""
     meta = deployment["metadata"]
     await apply_scale(kube, meta["namespace"], meta["name"], int(deployment["spec"]["replicas"]))
+
+
+def _path(namespace: str, deployment: str) -> str:
+    return f"{path_of('apps/v1', 'Deployment', namespace, deployment)}/scale"
+
+
+def _scale(namespace: str, deployment: str, replicas: int) -> Object:
+    return {
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {"name": deployment, "namespace": namespace},
+        "spec": {"replicas": replicas},
+    }

@@ -18,7 +18,8 @@ class Load:
 
     ``queued_tokens`` are uncached prompt tokens waiting or in prefill; ``resident_tokens`` the KV
     of running streams. ``ttft`` and ``itl`` are means over the recent window, absent while it is
-    empty.
+    empty. ``backlog`` is how long the work that is here will take as its own gate predicts, absent
+    where there is no gate: a long prompt's last tokens take far longer than as many of short ones.
     """
 
     running: int = 0
@@ -29,6 +30,7 @@ class Load:
     ttft: Seconds | None = None
     itl: Seconds | None = None
     seen_at: Seconds = 0.0
+    backlog: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

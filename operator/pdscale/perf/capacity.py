@@ -89,12 +89,18 @@ def prefill_capacity(workload: Workload, profile: PerformanceModel, slo: SLO) ->
     return Capacity(_largest(lambda load: tail(load) <= late, MOST_LOAD) / service, Limit.TTFT)
 
 
+def resident_tokens(workload: Workload) -> float:
+    """Mean context of a stream at work: E[OSL (ISL + OSL/2)] / E[OSL], lengths independent."""
+    out = workload.output_tokens
+    return workload.context_tokens + (workload.output_tokens_squared / (2 * out) if out > 0 else 0.0)
+
+
 def decode_capacity(workload: Workload, profile: PerformanceModel, slo: SLO) -> Capacity:
     """Rounds per second of one decode replica, its share of local prefills included."""
     out = workload.output_tokens
     if out <= 0:
         return Capacity(math.inf, Limit.LOAD)
-    resident = workload.context_tokens + workload.output_tokens_squared / (2 * out)
+    resident = resident_tokens(workload)
     z = NormalDist().inv_cdf(max(0.5, slo.attainment))
     local = workload.local_share * prefill_service(workload, profile)[0]
 

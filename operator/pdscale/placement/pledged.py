@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from pdscale.model.units import Seconds, Tokens
+from pdscale.model.units import Seconds
 
 # Loads are asked for after a second of silence. A replica that has not spoken for five of them is known
 # by nothing anyway, and what was sent to it then is long done or long failed.
@@ -20,10 +20,10 @@ _MOST_NAMES: Final = 1024
 
 @dataclass(slots=True)
 class _Sent:
-    """(when, tokens), oldest first, and the sum."""
+    """(when, seconds of work), oldest first, and the sum."""
 
-    each: deque[tuple[Seconds, Tokens]] = field(default_factory=deque)
-    total: Tokens = 0.0
+    each: deque[tuple[Seconds, Seconds]] = field(default_factory=deque)
+    total: Seconds = 0.0
 
     def drop_until(self, at: Seconds) -> None:
         while self.each and self.each[0][0] <= at:
@@ -36,19 +36,19 @@ class Pledged:
 
     _sent: dict[str, _Sent] = field(default_factory=dict)
 
-    def note(self, endpoint: str, tokens: Tokens, *, now: Seconds) -> None:
+    def note(self, endpoint: str, work: Seconds, *, now: Seconds) -> None:
         if len(self._sent) >= _MOST_NAMES:
             self._forget(now)
         sent = self._sent.setdefault(endpoint, _Sent())
         sent.drop_until(now - _LONGEST)
-        sent.each.append((now, tokens))
-        sent.total += tokens
+        sent.each.append((now, work))
+        sent.total += work
 
     @property
     def endpoints(self) -> Collection[str]:
         return self._sent
 
-    def tokens(self, endpoint: str, since: Seconds) -> Tokens:
+    def seconds(self, endpoint: str, since: Seconds) -> Seconds:
         """What was sent after ``since``; what was sent before is in the replica's own figure."""
         sent = self._sent.get(endpoint)
         if sent is None:

@@ -60,6 +60,12 @@ def measures(namespace: str, name: str, *, window: Seconds) -> dict[str, str]:
         **rates,
         "local_share": local_share(namespace, name, window=window),
         "decode_streams": decode_streams(namespace, name),
+        "prefill_requests": f"sum({_ROUTER}inflight_requests{_pods(namespace, _owners(name), place='gate')})",
+        "ended_estimates": f"sum({sidecar_rate(namespace, name, 'estimated_uncached_tokens_total', window)})",
+        "arrived_tokens": f"sum({sidecar_rate(namespace, name, 'arrived_uncached_tokens_total', window)})",
+        "arrived_tokens_squared": (
+            f"sum({sidecar_rate(namespace, name, 'arrived_uncached_tokens_squared_total', window)})"
+        ),
     }
 
 
@@ -92,6 +98,11 @@ def front_rate(namespace: str, name: str, counter: str, *, window: Seconds, **la
     """Per second and series of the front router; not summed."""
     where = front(namespace, name, **labels)
     return f"rate({_ROUTER}{counter}{where}[{duration(window)}])"
+
+
+def sidecar_rate(namespace: str, name: str, counter: str, window: Seconds) -> str:
+    """Per second and series of the sidecars' counter, whatever roles their pods had; not summed."""
+    return f"rate({_ROUTER}{counter}{_pods(namespace, _owners(name), place='sidecar')}[{duration(window)}])"
 
 
 def local_share(namespace: str, name: str, *, window: Seconds) -> str:
@@ -153,6 +164,10 @@ def duration(seconds: Seconds) -> str:
     if float(seconds).is_integer():
         return f"{int(seconds)}s"
     return f"{max(1, round(seconds * 1000))}ms"
+
+
+def _owners(name: str) -> list[str]:
+    return [f"{name}-{role}" for role in Role]
 
 
 def _pods(namespace: str, deployments: list[str], **labels: str) -> str:

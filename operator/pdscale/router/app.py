@@ -228,6 +228,8 @@ class Router:
 def _gate(tools: Tools, settings: Settings) -> Gate:
     profile = settings.profile
     admission = admission_of(settings.queue_order, admit=settings.admit, reject_late=settings.reject_late)
+    if profile is not None and not tools.dialect.both_at_once:  # else it would be a guess, or of nothing
+        tools.own.admission = admission
     return Gate(
         tools,
         ttft=settings.slo.ttft,

@@ -33,6 +33,8 @@ _COUNTERS: Final = {
     "output_tokens_squared": ("Sum of squares of a round's output tokens.", ("place",)),
     "completed": ("Rounds whose usage was seen.", ("place",)),
     "estimated_uncached_tokens": ("Uncached tokens as estimated before placement.", ("place",)),
+    "arrived_uncached_tokens": ("Uncached prompt tokens of arriving rounds, estimated.", ("place",)),
+    "arrived_uncached_tokens_squared": ("Sum of squares of those estimates.", ("place",)),
     "measured_uncached_tokens": ("Uncached tokens of those rounds, by the engine.", ("place",)),
     "ignored_prefiller_headers": ("Prefill replicas named by a header that cannot take work.", ("place",)),
     "slo_requests": ("Streamed or failed rounds by whether they met the SLO.", ("place", "slo", "met")),
@@ -132,6 +134,11 @@ class Meters(Collector):
 
     def ignored_prefiller(self) -> None:
         self._add("ignored_prefiller_headers", Place.SIDECAR, 1)
+
+    def arrived(self, uncached: float) -> None:
+        """What a round is thought to need before anybody has computed it."""
+        self._add("arrived_uncached_tokens", Place.SIDECAR, uncached)
+        self._add("arrived_uncached_tokens_squared", Place.SIDECAR, uncached * uncached)
 
     def estimated(self, *, guess: float, actual: float) -> None:
         self._add("estimated_uncached_tokens", Place.SIDECAR, guess)

@@ -2,30 +2,23 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
 from pdscale.model.plan import Plan, Reason
 from pdscale.model.pools import PoolState, Targets
 from pdscale.model.units import Seconds
 from pdscale.model.workload import NoData, Workload
-from pdscale.scaling.demand import Demand, demand_for
+from pdscale.scaling.demand import Demand, Streams, demand_for
 from pdscale.scaling.history import History
+from pdscale.scaling.holding import holds
 from pdscale.scaling.limits import shrink_before_grow, within_bounds, within_budget
+from pdscale.scaling.outlook import Outlook, Predict, outlook
 from pdscale.scaling.policy import Mode, Policy
 from pdscale.scaling.ratio import Infeasible, cheapest
-from pdscale.scaling.stabilization import DownscaleWindow, tolerate
-from pdscale_forecaster.series import Forecast, Series, TooShort
+from pdscale.scaling.stabilization import DownscaleWindow, settle, tolerate
+from pdscale_forecaster.series import Forecast
 
-LENGTHS_WINDOW: Final[Seconds] = 300.0  # lengths move slowly; five minutes smooth a burst of long ones
 MOST_AGE_STEPS: Final = 6  # samples older than this many steps say nothing about now
-
-
-class Predict(Protocol):
-    """A forecast of one series, as ``pdscale_forecaster.forecast`` makes it."""
-
-    def __call__(
-        self, series: Series, *, horizon: float, quantile: float, model: str
-    ) -> Forecast | TooShort: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +64,35 @@ class Autoscaler:
         if policy.mode is Mode.PAUSED:
             paused = start.noting(Reason.PAUSED, "scaling.mode is Paused")
             return _nothing_known(paused, NoData("scaling is paused"))
-        self._window.seconds = policy.scale_down_window
         seen = _usable(observation.history, policy, now)
         if isinstance(seen, NoData):
             return self._finish(_held(start, Reason.NO_METRICS, seen), policy, observation)
-        workload = _workload(seen)
-        if isinstance(workload, NoData):
+        self._window.seconds = holds(policy, seen)
+        expected = outlook(seen, policy, self.predict)
+        if isinstance(expected, NoData):
             if _silent(seen):
                 floor = Targets(policy.prefill.least, policy.decode.least)
                 plan = start.then(Reason.NO_TRAFFIC_YET, floor, "no request in the whole history")
                 plan = self._window.hold(plan, current=observation.current, now=now)
-                return self._finish(_nothing_known(plan, workload), policy, observation)
-            return self._finish(_held(start, Reason.NO_TRAFFIC_YET, workload), policy, observation)
-        return self._plan(start, seen, workload, policy, observation, now)
+                return self._finish(_nothing_known(plan, expected), policy, observation)
+            return self._finish(_held(start, Reason.NO_TRAFFIC_YET, expected), policy, observation)
+        return self._plan(start, expected, policy, observation, now)
 
     def _plan(
-        self,
-        plan: Plan,
-        history: History,
-        workload: Workload,
-        policy: Policy,
-        observation: Observation,
-        now: Seconds,
+        self, plan: Plan, expected: Outlook, policy: Policy, observation: Observation, now: Seconds
     ) -> Decision:
-        forecast = self._forecast(history, policy)
-        streams = history.streams()
-        expected, reason, note = _expected(workload, forecast, history, streams)
-        demand = demand_for(expected, policy.profile, policy.slo, streams=streams)
+        streams = None
+        if expected.streams is not None:
+            streams = Streams(expected.streams, observation.decode.ready)
+        demand = demand_for(
+            expected.ended,
+            policy.profile,
+            policy.slo,
+            streams=streams,
+            arriving=expected.arriving,
+            backlog=expected.backlog,
+            clear_in=policy.lead_time,
+        )
         split = cheapest(
             demand,
             prefill=policy.prefill,
@@ -106,35 +101,32 @@ class Autoscaler:
             budget=policy.gpu_budget,
         )
         targets = split.best if isinstance(split, Infeasible) else split.targets
+        reason, note = expected.reason, expected.note
         plan = plan.noting(reason, note) if targets == plan.targets else plan.then(reason, targets, note)
         if isinstance(split, Infeasible):
             carried = f"{split.constraint}; {split.share:.0%} of the demand is carried"
             plan = plan.noting(Reason.SLO_UNATTAINABLE, carried)
         current = observation.current
+        if isinstance(split, Infeasible) and policy.allows(current):
+            plan = settle(plan, demand, current=current, tolerance=policy.tolerance)
         plan = tolerate(plan, demand, current=current, tolerance=policy.tolerance)
+        needed = plan.targets
         plan = self._window.hold(plan, current=current, now=now)
         decision = Decision(
             plan=plan,
             wanted=plan.targets,
             apply=None,
-            workload=expected,
-            forecast=forecast,
+            workload=expected.arriving,
+            forecast=expected.forecast,
             demand=demand,
             infeasible=split if isinstance(split, Infeasible) else None,
         )
-        return self._finish(decision, policy, observation)
-
-    def _forecast(self, history: History, policy: Policy) -> Forecast | NoData:
-        found = self.predict(
-            history.request_rate,
-            horizon=policy.lead_time,
-            quantile=policy.quantile,
-            model=policy.forecast_model,
-        )
-        return NoData(found.reason) if isinstance(found, TooShort) else found
+        return self._finish(decision, policy, observation, needed=needed)
 
     @staticmethod
-    def _finish(decision: Decision, policy: Policy, observation: Observation) -> Decision:
+    def _finish(
+        decision: Decision, policy: Policy, observation: Observation, *, needed: Targets | None = None
+    ) -> Decision:
         """Bounds, budget and mode: they hold whatever the stages before have said."""
         plan = within_bounds(decision.plan, prefill=policy.prefill, decode=policy.decode)
         plan = within_budget(
@@ -143,6 +135,7 @@ class Autoscaler:
             decode=policy.decode,
             gpus=policy.gpus,
             budget=policy.gpu_budget,
+            needed=needed,
         )
         wanted = plan.targets
         plan = shrink_before_grow(
@@ -151,6 +144,7 @@ class Autoscaler:
             decode=observation.decode,
             gpus=policy.gpus,
             budget=policy.gpu_budget,
+            flips=policy.flips,
         )
         if policy.mode is Mode.RECOMMEND:
             plan = plan.noting(Reason.RECOMMEND_ONLY, "scaling.mode is Recommend")
@@ -168,42 +162,8 @@ def _usable(history: History | NoData, policy: Policy, now: Seconds) -> History 
     return history
 
 
-def _workload(history: History) -> Workload | NoData:
-    """Lengths of the last minutes, or of the whole history when those were quiet."""
-    recent = history.workload(window=LENGTHS_WINDOW)
-    if isinstance(recent, Workload):
-        return recent
-    return history.workload(window=math.inf)
-
-
 def _silent(history: History) -> bool:
     return all(math.isnan(v) or v == 0 for v in history.request_rate.values)
-
-
-def _expected(
-    workload: Workload, forecast: Forecast | NoData, history: History, streams: float | None
-) -> tuple[Workload, Reason, str]:
-    """The workload to size for: never below what arrives now.
-
-    A forecast below the present rate would shed capacity that is in use; the window decides about that.
-    """
-    present = _latest(history.request_rate)
-    busy = "" if streams is None else f", {streams:.0f} streams"
-    if isinstance(forecast, NoData):
-        rate = max(workload.request_rate, present)
-        note = f"{rate:.2f}/s now{busy}; no forecast: {forecast.reason}"
-        return replace(workload, request_rate=rate), Reason.REACTIVE_DEMAND, note
-    rate = max(forecast.value, present)
-    note = (
-        f"{present:.2f}/s now{busy}, q{forecast.quantile * 100:g} in {forecast.horizon:g}s "
-        f"{forecast.value:.2f}/s by {forecast.model}"
-    )
-    return replace(workload, request_rate=rate), Reason.FORECAST_DEMAND, note
-
-
-def _latest(series: Series) -> float:
-    known = [v for v in series.values if not math.isnan(v)]
-    return known[-1] if known else 0.0
 
 
 def _held(plan: Plan, reason: Reason, why: NoData) -> Decision:

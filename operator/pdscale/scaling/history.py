@@ -1,6 +1,7 @@
 """What the metrics server knows of a ServingDeployment's past, on one time grid."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from pdscale.model.units import Seconds
@@ -9,12 +10,23 @@ from pdscale_forecaster.series import Series
 
 
 @dataclass(frozen=True, slots=True)
+class Lengths:
+    """Mean and mean square (raw second moment) of a length in tokens."""
+
+    mean: float
+    squared: float
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """Rates per second; all series share start, step and length. NaN where nothing is known.
 
     ``request_rate`` counts arrivals; the others count rounds that ended, with the sums of their
     lengths and of the squares of their lengths. ``local_share`` is a fraction, NaN while no prefill ran.
-    ``decode_streams`` are requests on decode engines at each instant.
+    ``decode_streams`` are requests on decode engines at each instant, ``prefill_requests`` those on prefill
+    replicas, waiting ones included. ``arrived_*`` are uncached prompt tokens of rounds that *arrived*, as
+    routers estimate them to place them, ``ended_estimates`` what they had estimated for rounds that have
+    ended; absent or NaN where no router tells.
     """
 
     request_rate: Series
@@ -26,12 +38,16 @@ class History:
     output_tokens_squared: Series
     local_share: Series
     decode_streams: Series
+    prefill_requests: Series | None = None
+    arrived_tokens: Series | None = None
+    arrived_tokens_squared: Series | None = None
+    ended_estimates: Series | None = None
 
     def __post_init__(self) -> None:
         grid = (self.request_rate.start, self.request_rate.step, len(self.request_rate.values))
         for field in fields(self):
-            series: Series = getattr(self, field.name)
-            if (series.start, series.step, len(series.values)) != grid:
+            series: Series | None = getattr(self, field.name)
+            if series is not None and (series.start, series.step, len(series.values)) != grid:
                 raise ValueError(
                     f"history.{field.name} must share the grid of request_rate {grid}, "
                     f"got {(series.start, series.step, len(series.values))}"
@@ -66,10 +82,36 @@ class History:
             local_share=min(1.0, max(0.0, min(shares, default=0.0))),
         )
 
-    def streams(self, *, samples: int = 3) -> float | None:
-        """Mean of the last known numbers of requests on decode engines."""
-        known = [v for v in self.decode_streams.values[-2 * samples :] if not math.isnan(v)][-samples:]
-        return math.fsum(known) / len(known) if known else None
+    def streams(self, *, samples: int = 3, ago: Seconds = 0.0) -> float | None:
+        """Mean of the last numbers of requests on decode engines that were known so many seconds ago."""
+        series, past = self.decode_streams, round(ago / self.decode_streams.step)
+        return _latest_mean(series.values[: len(series.values) - past], samples)
+
+    def backlog(self) -> float | None:
+        """Last known number of requests on prefill replicas; ``None`` where nobody tells."""
+        return None if self.prefill_requests is None else _latest_mean(self.prefill_requests.values, 1)
+
+    def estimated(self, *, window: Seconds) -> float | None:
+        """Mean uncached tokens of the rounds that ended, as they had been estimated on arrival."""
+        completed = _sum(self.completed.last(window))
+        estimates = 0.0 if self.ended_estimates is None else _sum(self.ended_estimates.last(window))
+        return estimates / completed if completed > 0 and estimates > 0 else None
+
+    def arriving(self, *, window: Seconds) -> Lengths | None:
+        """Moments of the uncached prompt tokens of the rounds that arrived in the last ``window`` seconds."""
+        if self.arrived_tokens is None or self.arrived_tokens_squared is None:
+            return None
+        rounds, tokens, squares = 0.0, 0.0, 0.0
+        columns = (self.request_rate, self.arrived_tokens, self.arrived_tokens_squared)
+        for sample in zip(*(c.last(window).values for c in columns), strict=True):
+            if not any(map(math.isnan, sample)):
+                rounds, tokens, squares = rounds + sample[0], tokens + sample[1], squares + sample[2]
+        return Lengths(tokens / rounds, max(squares / rounds, (tokens / rounds) ** 2)) if rounds else None
+
+
+def _latest_mean(values: Sequence[float], samples: int) -> float | None:
+    known = [v for v in values[-2 * samples :] if not math.isnan(v)][-samples:]
+    return math.fsum(known) / len(known) if known else None
 
 
 def _sum(series: Series) -> float:

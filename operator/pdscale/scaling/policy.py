@@ -23,6 +23,10 @@ class Policy:
 
     ``start_up_*`` is the time from a pod's creation to readiness: with ``interval`` it is the lead time
     that a forecast must cover. ``history`` and ``step`` say which past the forecast sees.
+
+    ``scale_down_window`` absent: a replica that is not needed is kept as long as taking it away would cost,
+    its role's start-up and drain. ``drain_*`` are measured drains; absent, they follow from the history.
+    ``flip`` is what a change of role takes after a drain, where the engine allows one.
     """
 
     slo: SLO
@@ -39,8 +43,11 @@ class Policy:
     start_up_decode: Seconds = 60.0
     interval: Seconds = 15.0
     tolerance: float = 0.1
-    scale_down_window: Seconds = 300.0
+    scale_down_window: Seconds | None = 300.0
     mode: Mode = Mode.AUTO
+    flip: Seconds | None = None
+    drain_prefill: Seconds | None = None
+    drain_decode: Seconds | None = None
 
     def __post_init__(self) -> None:
         least = self.gpus.held_by(Targets(self.prefill.least, self.decode.least))
@@ -54,12 +61,24 @@ class Policy:
         for name in ("history", "step", "interval"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0s, got {getattr(self, name)}s")
-        for name in ("start_up_prefill", "start_up_decode", "scale_down_window", "tolerance"):
-            if getattr(self, name) < 0:
+        never_negative = ("start_up_prefill", "start_up_decode", "scale_down_window", "tolerance", "flip")
+        for name in (*never_negative, "drain_prefill", "drain_decode"):
+            if (getattr(self, name) or 0.0) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def bounds(self, role: Role) -> Bounds:
         return self.prefill if role is Role.PREFILL else self.decode
+
+    def allows(self, targets: Targets) -> bool:
+        """Whether a pair is within bounds and budget."""
+        inside = all(targets.of(r) == self.bounds(r).clamp(targets.of(r)) for r in Role)
+        return inside and self.gpus.held_by(targets) <= self.gpu_budget
+
+    @property
+    def flips(self) -> bool:
+        """Whether a change of role is possible and beats a start-up."""
+        quicker = self.flip is not None and self.flip < min(self.start_up_prefill, self.start_up_decode)
+        return quicker and self.gpus.prefill == self.gpus.decode
 
     @property
     def lead_time(self) -> Seconds:

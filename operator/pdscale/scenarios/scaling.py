@@ -75,6 +75,7 @@ def policy_of(settings: Settings, profile: Profile) -> Policy:
         start_up_decode=settings.start_up,
         interval=settings.interval,
         scale_down_window=settings.scale_down_window,
+        flip=settings.flip,
     )
 
 

@@ -139,7 +139,7 @@ class Settings:
     max_decode: int
     gpu_budget: int
     interval: Seconds
-    scale_down_window: Seconds
+    scale_down_window: Seconds | None
     quantile: float
     forecast: str
     utilisation: float
@@ -274,7 +274,13 @@ FIELDS: Final[tuple[Field, ...]] = (
     _field("max-decode", count(), 0, "N", f"0: {GROWTH} times as many as at the beginning"),
     _field("gpu-budget", count(), 0, "N", "0: what the largest bounds hold"),
     _field("interval", duration(above=0), 15.0, "TIME", "Pdscale: time between decisions"),
-    _field("scale-down-window", duration(), 300.0, "TIME", "Pdscale: down to the highest of so long"),
+    _field(
+        "scale-down-window",
+        duration(),
+        None,
+        "TIME",
+        "Pdscale: down to the highest of so long; unless given, as long as a change costs",
+    ),
     _field("quantile", number(least=0.5, most=0.999), 0.9, "SHARE", "Pdscale: of the forecast"),
     _field("forecast", text, "Auto", "NAME", "Pdscale: the forecaster's model"),
     _field("utilisation", number(above=0, most=1), 0.7, "SHARE", "HPA and Kthena: target of both metrics"),

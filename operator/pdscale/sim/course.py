@@ -170,6 +170,12 @@ class Course:
         request.exchange.feed(_ENDED)
         self.transfers.pool.put(request.session, request.prompt + request.output - 1)
         if self.meter is not None:
-            uncached = request.prompt - self._result.reused[request.index]
-            self.meter.ended(prompt=request.prompt, uncached=uncached, output=request.output, now=at)
+            index, prompt = request.index, request.prompt
+            self.meter.ended(
+                prompt=prompt,
+                uncached=prompt - self._result.reused[index],
+                estimate=prompt - self._result.traffic.history[index],
+                output=request.output,
+                now=at,
+            )
         self.over(request, _SERVED)

@@ -57,7 +57,7 @@ class Dispatcher:
         limit = self._ttft_limit(index) if self._stretch else self._ttft
         self._result.limit[index] = limit
         if self.meter is not None:
-            self.meter.arrived(now)
+            self.meter.arrived(prompt - traffic.history[index], now)
         request = Way(index, traffic.session[index], prompt=prompt, output=output, arrived=now, limit=limit)
         if prompt + output > self._longest:
             self.over(request, Outcome.TOO_LONG)

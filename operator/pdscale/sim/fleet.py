@@ -107,19 +107,26 @@ class Fleet:
         )
         return here, there
 
-    def streams(self) -> int:
-        """Rounds on decode engines, waiting ones included."""
-        return sum(r.engine.running + r.engine.waiting for r in self.decode.values())
+    def streams(self) -> tuple[int, int]:
+        """Rounds on decode engines and on prefill replicas, waiting ones included."""
+        decode = sum(r.engine.running + r.engine.waiting for r in self.decode.values())
+        return decode, sum(r.engine.legs for r in self.prefill.values())
 
     def resize(self, targets: Targets) -> None:
-        """Flips first, then what else has to go, then what else has to come."""
+        """Flips first, then what else has to go, then what else has to come.
+
+        Who is to flip and has not yet drained stays what it is, if its old role wants it back.
+        """
         missing = {role: targets.of(role) - self.pool(role).desired for role in Role}
         self._record.changes += sum(1 for count in missing.values() if count)
         if self._plan.flip is not None:
             for role in Role:
                 other = ANOTHER[role]
+                kept = self._call_back(role, min(missing[role], -missing[other]))
+                missing[role] -= kept
+                missing[other] += kept
                 count = max(0, min(missing[role], -missing[other], len(self.ready(other))))
-                for replica in self._youngest(self.ready(other), count):
+                for replica in self._quickest(self.ready(other), count):
                     replica.flips = True
                     self._drain(replica)
                 missing[role] -= count
@@ -130,6 +137,12 @@ class Fleet:
             for _ in range(count):
                 self._start(role)
         self._changed()
+
+    def _call_back(self, role: Role, count: int) -> int:
+        leaving = [r for r in self.of(role) if r.flips][: max(0, count)]
+        for replica in leaving:
+            replica.flips, replica.state = False, State.READY
+        return len(leaving)
 
     def may_go(self, replica: AnyReplica) -> None:
         """One of its rounds is over; if it was the last of a draining replica, that goes."""
@@ -204,6 +217,10 @@ class Fleet:
 
     def _youngest(self, replicas: list[AnyReplica], count: int) -> list[AnyReplica]:
         return sorted(replicas, key=lambda r: -r.number)[: max(0, count)]
+
+    def _quickest(self, replicas: list[AnyReplica], count: int) -> list[AnyReplica]:
+        """A change of role is a label, so who chooses may take those that drain soonest."""
+        return sorted(replicas, key=lambda r: (len(r.rounds), -r.number))[: max(0, count)]
 
     def _drain(self, replica: AnyReplica) -> None:
         replica.state = State.DRAINING

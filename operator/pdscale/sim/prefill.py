@@ -71,6 +71,11 @@ class PrefillEngine:
         self._until: Seconds = 0.0
         self._version = 0
 
+    @property
+    def legs(self) -> int:
+        """All that are here, those behind the gate included."""
+        return len(self._jobs)
+
     def offer(self, request: Request, *, new: int, history: int) -> Busy | None:
         """Compute ``new`` tokens after ``history``; or why the gate refuses."""
         now = self._agenda.now

@@ -52,7 +52,8 @@ def load_of(engine: DecodeEngine | PrefillEngine, now: Seconds) -> Load:
     them to the step calls ``advance`` before."""
     if isinstance(engine, PrefillEngine):
         running, waiting, ttft = engine.running, engine.waiting, engine.ttft.mean(now)
-        return Load(running, waiting, engine.queued_tokens, 0.0, 0.0, ttft, None, now)
+        backlog = engine.admission.backlog(now)
+        return Load(running, waiting, engine.queued_tokens, 0.0, 0.0, ttft, None, now, backlog)
     # By position, in the order of Load's fields, and without the engine's properties: this is done for every
     # round and, for all replicas, at every renewal.
     intake, streams, memory = engine.intake, engine.streams, engine.memory

@@ -32,6 +32,7 @@ def load_figures(load: Load) -> dict[str, float]:
         "kv": round(load.kv_usage, 4),
         "ttft": load.ttft,
         "itl": load.itl,
+        "backlog": load.backlog,
     }
     return {name: figure for name, figure in told.items() if figure is not None}
 
@@ -51,7 +52,7 @@ def read_load(figures: Mapping[str, Any], *, now: Seconds) -> Load | None:
         read = {name: float(figures[name]) for name in ("running", "waiting", "kv")}
         more = {
             name: float(figures[name])
-            for name in ("queued_tokens", "resident_tokens", "ttft", "itl")
+            for name in ("queued_tokens", "resident_tokens", "ttft", "itl", "backlog")
             if name in figures
         }
     except (KeyError, TypeError, ValueError):
@@ -67,6 +68,7 @@ def read_load(figures: Mapping[str, Any], *, now: Seconds) -> Load | None:
         ttft=more.get("ttft"),
         itl=more.get("itl"),
         seen_at=now,
+        backlog=more.get("backlog"),
     )
 
 

@@ -14,6 +14,7 @@ import aiohttp
 from pdscale.engines.metrics import parse_load
 from pdscale.model.cluster import Load
 from pdscale.model.units import Seconds, Tokens
+from pdscale.placement.admission import Admission
 from pdscale.placement.window import SlidingMean
 
 _EVERY: Final[Seconds] = 1.0
@@ -22,7 +23,7 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=1.0)
 
 @dataclass(slots=True)
 class OwnEngine:
-    """``gauges`` is the engine's last word, empty before the first."""
+    """``gauges`` is the engine's last word, empty before the first; ``admission`` its gate's, if any."""
 
     url: str
     gauges: Load = field(default_factory=Load)
@@ -30,6 +31,7 @@ class OwnEngine:
     itl: SlidingMean = field(default_factory=SlidingMean)
     queued_tokens: Tokens = 0.0
     resident_tokens: Tokens = 0.0
+    admission: Admission | None = None
 
     def load(self, now: Seconds) -> Load:
         gauges = self.gauges
@@ -42,6 +44,7 @@ class OwnEngine:
             ttft=self.ttft.mean(now),
             itl=self.itl.mean(now),
             seen_at=now,
+            backlog=None if self.admission is None else self.admission.backlog(now),
         )
 
     async def healthy(self, client: aiohttp.ClientSession) -> bool:

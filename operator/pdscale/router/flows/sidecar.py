@@ -69,6 +69,7 @@ class Decider:
         now = self.tools.clock()
         said = self._recognise(inbound, body, now)
         estimate = self.lengths.estimate(inbound.session, inbound.received_bytes, now=now)
+        self.meters.arrived(estimate.increment)
         if not self.tools.dialect.local_possible:
             rounds = RemoteRounds(self.tools, self.policy, self.meters, self.rng)
             verdict = await rounds.serve(inbound, outlet, decode=self._self(now), estimate=estimate)

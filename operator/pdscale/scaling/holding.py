@@ -1,0 +1,33 @@
+"""How long a replica is kept that is not needed: a change must pay.
+
+To keep it costs its time. To take it away, and to start it again when it is needed, costs a drain and a
+start-up, in which GPUs are held and serve nobody new. Nobody knows when it will be needed again; keeping it
+for exactly as long as the change would cost is never worse than twice the best choice in hindsight (the
+rental problem; for servers Lin et al., INFOCOM 2011, and Lu, Chen and Andrew, TPDS 2013).
+"""
+
+import math
+
+from pdscale.model.units import Seconds
+from pdscale.scaling.history import History
+from pdscale.scaling.outlook import LENGTHS_WINDOW
+from pdscale.scaling.policy import Policy
+from pdscale.scaling.stabilization import Holds
+
+
+def holds(policy: Policy, history: History) -> Holds:
+    """As configured, or each role's start-up and drain."""
+    if policy.scale_down_window is not None:
+        return Holds(policy.scale_down_window, policy.scale_down_window)
+    decode = policy.drain_decode if policy.drain_decode is not None else answering(history)
+    prefill = policy.drain_prefill if policy.drain_prefill is not None else policy.slo.ttft
+    return Holds(policy.start_up_prefill + prefill, policy.start_up_decode + decode)
+
+
+def answering(history: History) -> Seconds:
+    """What streams take to end, by Little's law: 120 of them and 1.5 completions/s, 80 s. Zero if unknown."""
+    recent = history.decode_streams.last(LENGTHS_WINDOW).values
+    ended = history.completed.last(LENGTHS_WINDOW).values
+    both = [(s, e) for s, e in zip(recent, ended, strict=True) if not math.isnan(s) and not math.isnan(e)]
+    completions = math.fsum(e for _, e in both)
+    return math.fsum(s for s, _ in both) / completions if completions > 0 else 0.0
