@@ -4,13 +4,14 @@ BIN := .venv/bin
 INSIDE := $(BIN)/python -m pdscale_e2e.namespace
 BENCHES := $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py))
 BENCHES_HERE := $(if $(filter kind,$(PDSCALE_E2E_CLUSTER)),$(BENCHES),$(filter-out kind,$(BENCHES)))
+BENCHES_HERE := $(if $(PDSCALE_TRACES),$(BENCHES_HERE),$(filter-out questions,$(BENCHES_HERE)))
 TESTS ?= tests
 E2E ?= e2e
 E2E_KIND ?= e2e/product
 E2E_ENGINES ?= e2e/engines
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check fmt test chaos e2e e2e-engines e2e-kind image demo crds bench bench-kind bench-policies bench-router clean cluster-binaries
+.PHONY: help setup check docs fmt test chaos e2e e2e-engines e2e-kind image demo crds bench bench-kind bench-policies bench-questions bench-router clean cluster-binaries
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,12 +30,15 @@ setup: .venv/.ready ## the virtual environment with all dependencies
 cluster-binaries: setup ## Kubernetes, etcd and Prometheus, built once with Go
 	@$(BIN)/python -m pdscale_e2e.binaries
 
-check: setup ## format, lint, types, import contracts, CRD and chart drift
+check: setup docs ## format, lint, types, import contracts, drift of CRD and reference page, links in the docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pdscale.api.crdgen --check
+
+docs: setup ## the documentation as a site in build/site; a broken link fails
+	@$(BIN)/zensical build --strict
 
 fmt: setup ## format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -62,7 +66,7 @@ image: setup ## container images by Docker or podman (IMAGES="router operator", 
 demo: cluster-binaries ## a cluster, a trace, two pools that resize themselves, a report (ENGINE=vllm: real engines)
 	$(INSIDE) $(BIN)/python -m $(if $(filter vllm,$(ENGINE)),pdscale_e2e.engines.demo,pdscale_e2e.demo)
 
-crds: setup ## write the CRDs from the models
+crds: setup ## write the CRDs and their reference page from the models
 	$(BIN)/python -m pdscale.api.crdgen --write
 
 # The namespace is the local cluster's; containers are reached from outside of it.
@@ -81,8 +85,12 @@ bench-router: setup
 bench-policies: setup
 	$(BIN)/python -m benchmarks.policies $(BENCH_ARGS)
 
+# PDSCALE_TRACES and PDSCALE_PROFILES name folders; half an hour. BENCH_ARGS="--quick --only placement" takes less.
+bench-questions: setup
+	$(BIN)/python -m benchmarks.questions $(BENCH_ARGS)
+
 bench: $(addprefix bench-,$(BENCHES_HERE)) ## all benchmarks, then docs/results.md; kind's with PDSCALE_E2E_CLUSTER=kind
 	$(BIN)/python -m benchmarks.results
 
 clean: ## what the other targets made here
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

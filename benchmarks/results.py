@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from benchmarks.questions.frame import shown
 from benchmarks.rows import FOLDER
 
 PAGE = Path("docs/results.md")
@@ -38,7 +39,7 @@ def page() -> str:
         table = path.with_suffix(".md")  # a benchmark's own table, where rows alone would be hard to read
         if table.exists():
             parts.append(table.read_text())
-    return "\n".join(parts)
+    return "\n".join([*parts, shown()])
 
 
 if __name__ == "__main__":
