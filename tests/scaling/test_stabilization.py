@@ -58,3 +58,9 @@ def test_a_fleet_that_carries_nearly_as_much_as_the_best_is_left_as_it_is() -> N
     better = Plan(Targets(4, 4)).then(Reason.FORECAST_DEMAND, Targets(5, 3))
     assert settle(better, need, current=Targets(4, 4), tolerance=0.15).targets == Targets(4, 4)
     assert settle(better, need, current=Targets(2, 6), tolerance=0.15).targets == Targets(5, 3)
+
+
+def test_growth_that_drains_nothing_is_not_held_back_while_the_slo_is_missed() -> None:
+    need = Demand(5.2, 7.1, Capacity(1, Limit.TTFT), Capacity(1, Limit.TPOT))
+    fuller = Plan(Targets(2, 3)).then(Reason.FORECAST_DEMAND, Targets(3, 3))
+    assert settle(fuller, need, current=Targets(2, 3), tolerance=0.1).targets == Targets(3, 3)
