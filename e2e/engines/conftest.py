@@ -68,10 +68,16 @@ def all_engines(vllm: Vllm, logs: Path, started: list[RealEngine]) -> Iterator[l
 
 @pytest.fixture
 def engines(all_engines: list[RealEngine]) -> list[RealEngine]:
-    """All alive, and nothing of earlier tests in their memory."""
+    """All alive; blocks of earlier tests' sessions may still be pinned."""
     revive(all_engines)
-    wait_free(all_engines, within=2 + SHORT_LEASES["kv_lease_duration"] + 10)
     return all_engines
+
+
+@pytest.fixture
+def free_engines(engines: list[RealEngine]) -> list[RealEngine]:
+    """Nothing of earlier tests in their memory, for which it may take a whole lease."""
+    wait_free(engines, within=2 + SHORT_LEASES["kv_lease_duration"] + 10)
+    return engines
 
 
 @pytest.fixture

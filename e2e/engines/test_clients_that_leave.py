@@ -53,9 +53,9 @@ async def leave(client: Client, url: str, *, events: int = 0, told: asyncio.Even
 
 @pytest.mark.parametrize("placement", ["AlwaysLocal", "AlwaysRemote"])
 async def test_in_the_middle_of_a_stream(
-    engines: list[RealEngine], client: Client, routed: Any, placement: str
+    free_engines: list[RealEngine], client: Client, routed: Any, placement: str
 ) -> None:
-    prefill, decode, _ = engines
+    prefill, decode, _ = free_engines
     with routed([prefill], [decode], "--placement", placement) as routers:
         await leave(client, routers.url, events=3)
         took = await wait_free([prefill, decode], within=SOON)
@@ -95,9 +95,9 @@ def _telling(told: asyncio.Event) -> Callable[[], Awaitable[None]]:
     ],
 )
 async def test_before_the_first_byte(
-    engines: list[RealEngine], client: Client, routed: Any, set_up: Set, within: float
+    free_engines: list[RealEngine], client: Client, routed: Any, set_up: Set, within: float
 ) -> None:
-    prefill, decode, _ = engines
+    prefill, decode, _ = free_engines
     told = asyncio.Event()
     async with turnpike(TURNPIKE, prefill) as gate:
         set_up(gate, told)
@@ -110,9 +110,9 @@ async def test_before_the_first_byte(
 
 
 async def test_nothing_stays_pinned_after_mixed_rounds_and_cancellations(
-    engines: list[RealEngine], client: Client, routed: Any
+    free_engines: list[RealEngine], client: Client, routed: Any
 ) -> None:
-    prefill, decode, _ = engines
+    prefill, decode, _ = free_engines
     chance = random.Random(20)
     failed: list[str] = []
 

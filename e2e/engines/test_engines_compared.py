@@ -13,7 +13,7 @@ from pdscale_e2e.engines.addresses import NETWORK
 from pdscale_e2e.engines.asks import Pair, shapes
 from pdscale_e2e.engines.command import SHORT_LEASES, transfer_config
 from pdscale_e2e.engines.emulated import emulated_engines
-from pdscale_e2e.engines.figures import figures
+from pdscale_e2e.engines.figures import figures, read_figures
 from pdscale_e2e.engines.on_purpose import Judged, judge
 from pdscale_e2e.engines.processes import RealEngine
 from pdscale_e2e.engines.shapes import differences, metric_differences
@@ -38,7 +38,8 @@ async def test_what_differs_from_a_real_engine_differs_on_purpose(
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_router_reads_a_real_engines_load(engines: list[RealEngine], number: int) -> None:
     page = ask("GET", f"{engines[number].url}/metrics").decode()
-    assert parse_load(page, now=1.0) == Load(running=0, waiting=0, kv_usage=0.0, seen_at=1.0)
+    held = read_figures(page).total("vllm:kv_cache_usage_perc")
+    assert parse_load(page, now=1.0) == Load(running=0, waiting=0, kv_usage=held, seen_at=1.0)
 
 
 def test_every_engine_series_of_our_queries_is_exported(engines: list[RealEngine]) -> None:

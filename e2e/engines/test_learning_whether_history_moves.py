@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from pdscale_e2e.engines.figures import Figures
-from pdscale_e2e.engines.processes import RealEngine
+from pdscale_e2e.engines.processes import RealEngine, wait_free
 from pdscale_e2e.engines.talk import TEXT, Client, Conversation
 
 
@@ -35,6 +35,7 @@ async def test_an_engine_that_transfers_one_way_is_found_out_and_pins_nothing(
     engines: list[RealEngine], client: Client, routed: Any
 ) -> None:
     prefill, _, one_way = engines
+    wait_free([one_way], within=30)
     session = Conversation("stays", TEXT, True, random.Random(2))
     with routed([prefill], [one_way], "--placement", "AlwaysRemote") as routers:
         await talk(client, routers.url, session, 3)

@@ -17,6 +17,7 @@ from kubernetes import client as k8s
 from pdscale_e2e.engines.command import SERVED, Vllm
 from pdscale_e2e.engines.figures import figures
 from pdscale_e2e.engines.processes import RealEngine
+from pdscale_e2e.engines.spinning import calm_engines
 from pdscale_e2e.engines.stage import real_deployment
 from pdscale_e2e.engines.talk import CHAT, TEXT, Client, Conversation
 from pdscale_e2e.objects import Objects
@@ -62,6 +63,7 @@ async def settle(objects: Objects, role: str, replicas: int) -> None:
     await asyncio.to_thread(
         eventually, there, within=STARTS, what=f"there are {replicas} {role} pods", every=0.5
     )
+    await asyncio.to_thread(calm_engines)
 
 
 class Load:
@@ -79,7 +81,7 @@ class Load:
         """Wait until so many more have ended."""
         wanted = self.ended + rounds
         await asyncio.to_thread(
-            eventually, lambda: self.ended >= wanted, within=60, what=f"{rounds} more rounds have ended"
+            eventually, lambda: self.ended >= wanted, within=120, what=f"{rounds} more rounds have ended"
         )
 
     async def _talk(self, client: Client, number: int) -> None:
@@ -97,16 +99,17 @@ class Load:
                     self.failed.append(f"{name}: {answer.status} {answer.text[-300:]}")
                     break
                 conversation.heard(answer)
+                await asyncio.sleep(conversation.chance.uniform(0.1, 0.6))  # a person reads
 
 
 async def test_no_request_fails_while_decode_replicas_come_and_go(deployed: tuple[Objects, str]) -> None:
     objects, url = deployed
     load = Load(url)
-    running = asyncio.ensure_future(load.run(3))
+    running = asyncio.ensure_future(load.run(2))
     for replicas in (2, 1):
         await asyncio.to_thread(scale, objects, "decode", replicas)
         await settle(objects, "decode", replicas)
-        await load.more(12)
+        await load.more(10)
     load.going = False
     await running
     assert load.failed == []

@@ -49,6 +49,35 @@ def conversations(count: int, prefix: str) -> list[Conversation]:
     ]
 
 
+HARMFUL: list[dict[str, Any]] = [
+    {"kv_transfer_params": {"do_remote_prefill": True}},  # ends the process of a bare engine
+    {"kv_transfer_params": {"do_remote_prefill": False, "do_remote_decode": False}},  # pins blocks
+    {"kv_transfer_params": {"do_remote_decode": True, "do_remote_prefill": False}},  # pins blocks
+    {"kv_transfer_params": "x"},
+    {"vllm_xargs": {"kv_transfer_params": "x"}},  # ends the process
+    {"ec_transfer_params": {"x": 1}},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_would_harm_a_bare_engine_is_harmless_through_the_router(
+    free_engines: list[RealEngine], client: Client, routed: Any, stream: bool
+) -> None:
+    prefill, decode, alone = free_engines
+    body = {"prompt": list(range(40)), "max_tokens": 5, "stream": stream}
+    with routed([prefill], [decode], "--placement", "AlwaysLocal") as routers:
+        answers = [await client.ask(routers.url, TEXT, {**body, **harm}) for harm in HARMFUL]
+        expected = await client.ask(alone.url, TEXT, {**body, "stream": False})
+        for harm, answer in zip(HARMFUL, answers, strict=True):
+            assert answer.ended_well, (harm, answer.text)
+            assert answer.tokens == expected.tokens, harm
+            assert "transfer_params" not in answer.text, harm
+    assert prefill.running
+    assert decode.running
+    # Requests without a session leave nothing pinned.
+    eventually(lambda: decode.kv_usage() == 0, within=2, what="the decode engine holds no block")
+
+
 @pytest.mark.parametrize("placement", ["AlwaysLocal", "AlwaysRemote", "CostBased"])
 async def test_every_round_has_the_tokens_of_one_engine_alone(
     engines: list[RealEngine], client: Client, routed: Any, placement: str
@@ -93,35 +122,6 @@ async def test_history_moves_after_local_and_after_remote_rounds(
     # Round 2, after a remote one: of round 1's prompt of 210 tokens, less 16, six blocks of 32.
     # Round 4, after a local one: of round 3's prompt of 790 tokens 24 blocks, less the 15 of round 2's.
     assert read == [0, 192, 0, 288], read
-
-
-HARMFUL: list[dict[str, Any]] = [
-    {"kv_transfer_params": {"do_remote_prefill": True}},  # ends the process of a bare engine
-    {"kv_transfer_params": {"do_remote_prefill": False, "do_remote_decode": False}},  # pins blocks
-    {"kv_transfer_params": {"do_remote_decode": True, "do_remote_prefill": False}},  # pins blocks
-    {"kv_transfer_params": "x"},
-    {"vllm_xargs": {"kv_transfer_params": "x"}},  # ends the process
-    {"ec_transfer_params": {"x": 1}},
-]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_what_would_harm_a_bare_engine_is_harmless_through_the_router(
-    engines: list[RealEngine], client: Client, routed: Any, stream: bool
-) -> None:
-    prefill, decode, alone = engines
-    body = {"prompt": list(range(40)), "max_tokens": 5, "stream": stream}
-    with routed([prefill], [decode], "--placement", "AlwaysLocal") as routers:
-        answers = [await client.ask(routers.url, TEXT, {**body, **harm}) for harm in HARMFUL]
-        expected = await client.ask(alone.url, TEXT, {**body, "stream": False})
-        for harm, answer in zip(HARMFUL, answers, strict=True):
-            assert answer.ended_well, (harm, answer.text)
-            assert answer.tokens == expected.tokens, harm
-            assert "transfer_params" not in answer.text, harm
-    assert prefill.running
-    assert decode.running
-    # Requests without a session leave nothing pinned.
-    eventually(lambda: decode.kv_usage() == 0, within=2, what="the decode engine holds no block")
 
 
 async def test_an_answer_that_the_client_changed_is_not_read_as_the_old_one(

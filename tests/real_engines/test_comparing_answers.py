@@ -5,7 +5,11 @@ import struct
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pdscale.api.v1alpha1 import ServingDeployment
+from pdscale.kube.manifests_pod import Defaults, Pods
+from pdscale.model.pools import Role
 from pdscale_e2e.engines.command import NoEngine, Vllm, engine_start, find_vllm, transfer_config
 from pdscale_e2e.engines.figures import read_figures
 from pdscale_e2e.engines.on_purpose import Row, judge
@@ -44,6 +48,19 @@ def test_a_difference_of_status_type_and_key_is_told() -> None:
     ]
 
 
+FIRST = {"choices": [{"delta": {"role": "assistant"}, "finish_reason": None}]}
+NEXT = {"choices": [{"delta": {"content": "x"}, "finish_reason": None}]}
+LAST = {"choices": [{"delta": {"content": "x"}, "finish_reason": "length"}]}
+
+
+def test_tokens_that_a_busy_engine_merged_into_its_last_event_are_no_difference() -> None:
+    merged = shape_of(200, {}, "", (FIRST, LAST))
+    one_by_one = shape_of(200, {}, "", (FIRST, NEXT, NEXT, LAST))
+    assert list(differences(merged, one_by_one)) == []
+    assert "3 kinds of events not 2" in list(differences(one_by_one, merged))
+    assert "1 kinds of events not 3" in list(differences(shape_of(200, {}, "", (FIRST,)), one_by_one))
+
+
 def test_metrics_are_compared_by_name_type_and_labels() -> None:
     one = read_figures(
         '# TYPE vllm:a gauge\nvllm:a{x="1"} 2.0\n# TYPE vllm:b_total counter\nvllm:b_total 1.0\n'
@@ -78,6 +95,18 @@ def test_the_engine_is_started_by_what_the_operator_renders() -> None:
         "kv_buffer_device": "cpu",
         "kv_connector_extra_config": {"bidirectional_kv_xfer": True, "decoder_kv_blocks_ttl": 60},
     }
+
+
+def test_the_example_differs_from_what_is_tested_in_model_image_and_device_only() -> None:
+    manifest = yaml.safe_load((Path(__file__).parents[2] / "examples" / "vllm.yaml").read_text())
+    parent = ServingDeployment.model_validate(manifest, extra="forbid")
+    containers = Pods(parent, Defaults(router_image="router")).of_pool(Role.DECODE, {})["spec"]["containers"]
+    tested = engine_start(Vllm(Path("/opt/vllm"), Path("/model")), "10.0.0.7", transfer=transfer_config())
+    assert options(containers[0]["args"]) - options(tested.argv) == {"--gpu-memory-utilization"}
+
+
+def options(words: list[str]) -> set[str]:
+    return {word for word in words if word.startswith("--")}
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ from pdscale_e2e.nodes.environment import PodFacts, build, command_line, inherit
 SERVED: Final = "tiny"
 MAX_MODEL_LEN: Final = 4096
 BLOCK: Final = 32  # the CPU's attention wants multiples of it
+# 32 contexts. Engines describe each of their blocks to NIXL, and each block of every engine they meet: with
+# the 32768 that 1 GiB would hold of this model, a start takes 8 s more.
+BLOCKS: Final = 4096
+STEP: Final = 512  # tokens; a long prompt takes several steps, in which it can be seen, killed and left
 # Short enough for a test to see pinned blocks go: vLLM has 30 s, and the operator 60 s for decode engines.
 SHORT_LEASES: Final[Mapping[str, int]] = {"kv_lease_duration": 18, "decoder_kv_blocks_ttl": 18}
 
@@ -64,6 +68,8 @@ def cpu_arguments(transfer: Mapping[str, Any]) -> list[str]:
         *("--dtype", "float32"),
         *("--max-model-len", str(MAX_MODEL_LEN)),
         *("--block-size", str(BLOCK)),
+        *("--num-gpu-blocks-override", str(BLOCKS)),
+        *("--max-num-batched-tokens", str(STEP)),
         "--enforce-eager",
         *("--kv-transfer-config", json.dumps(transfer, separators=(",", ":"))),
     ]

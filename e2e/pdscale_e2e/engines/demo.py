@@ -25,6 +25,7 @@ from pdscale_e2e.demo.view import Voice, table
 from pdscale_e2e.demo.watch import Watcher
 from pdscale_e2e.engines.command import NoEngine, find_vllm
 from pdscale_e2e.engines.figures import figures
+from pdscale_e2e.engines.spinning import calm_engines
 from pdscale_e2e.engines.stage import RealDeployment, real_deployment
 from pdscale_e2e.engines.talk import CHAT, Conversation, read_answer
 from pdscale_e2e.engines.talk import Client as Asking
@@ -49,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             say("starting a cluster, the operator, and two real engines (a minute or two)")
             scaling = {"mode": "Auto", "interval": "3s", "scaleDownWindow": "15s"}
             forecast = {"history": "2m", "step": "2s"}
-            with real_deployment(vllm, NAME, scaling=scaling, forecast=forecast) as deployment:
+            # Both ways through the engines are to be seen; by costs, so short prompts would all stay local.
+            router = {"placement": "Threshold", "thresholdTokens": 250}
+            parts: dict[str, dict[str, Any]] = {"scaling": scaling, "forecast": forecast, "router": router}
+            with real_deployment(vllm, NAME, **parts) as deployment:
                 run, facts = asyncio.run(_play(console, say, deployment, args))
                 _tell_of_engines(say, deployment)
     except (NoEngine, ClusterUnavailable) as error:
@@ -133,6 +137,7 @@ async def _play(
         if not grown and now > args.seconds / 3:
             grown = True
             await asyncio.to_thread(objects.patch, NAME, decode={"minReplicas": 2})
+        await asyncio.to_thread(calm_engines, within=1)  # the new one, once it is up
         console.print(table({NAME: book}, watcher.samples, now=now, limits=limits))
     await talking
     watching.cancel()

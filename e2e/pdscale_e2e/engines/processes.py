@@ -17,11 +17,12 @@ from typing import Any, Final
 from pdscale_e2e.asking import ask
 from pdscale_e2e.engines.command import Vllm, engine_start
 from pdscale_e2e.engines.figures import Figures, figures
+from pdscale_e2e.engines.spinning import calm_engines
 from pdscale_e2e.waiting import eventually
 
 PORT: Final = 8000
 _STARTS_WITHIN: Final = 420.0
-_NICE: Final = 10
+_NICE: Final = 5
 
 
 class EngineEnded(RuntimeError):
@@ -46,6 +47,14 @@ class RealEngine:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def answers(self) -> bool:
+        """Not so while it starts."""
+        try:
+            return self.running and self._healthy()
+        except OSError:
+            return False
+
     def start(self) -> None:
         start = engine_start(self.vllm, self.address, transfer=self.transfer)
         with self.log.open("ab") as log:
@@ -59,9 +68,11 @@ class RealEngine:
             )
 
     def wait_healthy(self) -> None:
-        eventually(
-            self._healthy, within=_STARTS_WITHIN, what=f"the engine at {self.url} is healthy", every=0.5
-        )
+        """Until it answers, and burns no core with nothing to do."""
+        what = f"the engine at {self.url} is healthy"
+        eventually(self._healthy, within=_STARTS_WITHIN, what=what, every=0.5)
+        if self._process is not None:
+            calm_engines(below=self._process.pid)
 
     def kill(self) -> None:
         """As a crash or a lost node would: every process of it at once."""
@@ -115,11 +126,11 @@ def real_engines(
 
 
 def revive(engines: Sequence[RealEngine]) -> None:
-    """Start again, side by side, what a test has killed."""
-    dead = [engine for engine in engines if not engine.running]
-    for engine in dead:
-        engine.start()
-    for engine in dead:
+    """Start again, side by side, what a test has killed; one that is on its way up is waited for."""
+    for engine in engines:
+        if not engine.running:
+            engine.start()
+    for engine in engines:
         engine.wait_healthy()
 
 

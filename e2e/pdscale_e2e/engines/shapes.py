@@ -13,6 +13,8 @@ from pdscale_e2e.engines.figures import Figures
 
 _TELLING: Final = ("content-type", "transfer-encoding")
 _ERROR_FIELDS: Final = ("type", "param", "code")  # compared by value: a router reads them
+_UNFINISHED: Final = "choices[].finish_reason: null"
+_FIRST: Final = "choices[].delta.role: str"
 
 Paths = frozenset[str]
 
@@ -76,11 +78,21 @@ def differences(real: Shape, emulated: Shape) -> Iterator[str]:
                 yield f"{sign} error {field}"
     if real.done != emulated.done:
         yield f"[DONE] {real.done} not {emulated.done}"
-    if len(real.events) != len(emulated.events):
-        yield f"{len(real.events)} kinds of events not {len(emulated.events)}"
-    for number, (theirs, ours) in enumerate(zip(real.events, emulated.events, strict=False)):
+    kinds = _as_merged(emulated.events, into=len(real.events))
+    if len(real.events) != len(kinds):
+        yield f"{len(real.events)} kinds of events not {len(kinds)}"
+    for number, (theirs, ours) in enumerate(zip(real.events, kinds, strict=False)):
         yield from (f"{number}: + {path}" for path in sorted(theirs - ours))
         yield from (f"{number}: - {path}" for path in sorted(ours - theirs))
+
+
+def _as_merged(events: tuple[Paths, ...], *, into: int) -> tuple[Paths, ...]:
+    """Without the events between the first and the last, if the other engine has just one kind less.
+
+    On a busy machine a real engine puts all tokens that wait to be sent into one event: the last, at times.
+    """
+    between = [e for e in events if _UNFINISHED in e and _FIRST not in e]
+    return tuple(e for e in events if e not in between) if len(events) - len(between) == into else events
 
 
 def metric_differences(real: Figures, emulated: Figures) -> Iterator[str]:
