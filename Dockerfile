@@ -90,4 +90,4 @@ COPY build/images/prometheus/prometheus /bin/prometheus
 EXPOSE 9090
 USER 65532:65532
 ENTRYPOINT ["/bin/prometheus"]
-CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus", "--web.listen-address=:9090"]
+CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus", "--web.listen-address=:9090", "--scrape.discovery-reload-interval=1s"]

@@ -8,6 +8,7 @@ BENCHES_HERE := $(if $(PDSCALE_TRACES),$(BENCHES_HERE),$(filter-out questions,$(
 TESTS ?= tests
 E2E ?= e2e
 E2E_KIND ?= e2e/product
+LANES ?= 3
 E2E_ENGINES ?= e2e/engines
 
 .DEFAULT_GOAL := help
@@ -58,10 +59,11 @@ e2e-engines: cluster-binaries ## router and operator on real vLLM engines (PDSCA
 
 e2e-kind: setup ## the product's tests on kind: our images, Helm, mock GPUs from a device plugin (root, Docker or podman)
 	@$(BIN)/python -m pdscale_e2e.binaries prometheus helm > /dev/null
-	PDSCALE_E2E_CLUSTER=kind $(BIN)/pytest --durations=15 $(E2E_KIND)
+	PDSCALE_E2E_CLUSTER=kind $(BIN)/python -m pdscale_e2e.standing $(BIN)/pytest -n $(LANES) --dist loadgroup \
+	  --no-loadscope-reorder --durations=15 $(E2E_KIND)
 
-image: setup ## container images by Docker or podman (IMAGES="router operator", SAVE=FOLDER, PYTHON_BASE_IMAGE=)
-	@$(BIN)/python -m pdscale_e2e.images $(IMAGES) $(if $(SAVE),--save $(SAVE))
+image: setup ## container images by Docker or podman (IMAGES="router operator", SAVE=FOLDER, BUNDLE=FILE)
+	@$(BIN)/python -m pdscale_e2e.images $(IMAGES) $(if $(SAVE),--save $(SAVE)) $(if $(BUNDLE),--bundle $(BUNDLE))
 
 demo: cluster-binaries ## a cluster, a trace, two pools that resize themselves, a report (ENGINE=vllm: real engines)
 	$(INSIDE) $(BIN)/python -m $(if $(filter vllm,$(ENGINE)),pdscale_e2e.engines.demo,pdscale_e2e.demo)

@@ -13,6 +13,7 @@ from benchmarks.rows import Row, median_and_worst, publish
 from pdscale_e2e.cluster import open_cluster
 from pdscale_e2e.dial import start, turn
 from pdscale_e2e.install import api_client, install
+from pdscale_e2e.lanes import LABEL, lane
 from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
 from pdscale_e2e.objects import Objects, on_nodes, serving
 from pdscale_e2e.prometheus import Prometheus
@@ -27,7 +28,7 @@ def main() -> None:
     prometheus = Prometheus(cluster.kubeconfig, scrape_interval=1.0).start()
     try:
         cpu = NodeSpec("cpu", mode=Mode.PROCESS)
-        cluster.add_nodes([cpu, *gpu_nodes(4, gpus=8, labels={"pdscale.io/nodes": "status"})])
+        cluster.add_nodes([cpu, *gpu_nodes(4, gpus=8, labels={"pdscale.io/nodes": "status", LABEL: lane()})])
         install(cluster.kubeconfig, {"prometheus": {"scrapeInterval": "1s"}})
         objects = Objects(api_client(cluster.kubeconfig), "default")
         publish("operator", [*_created(objects), *_resized(objects)])

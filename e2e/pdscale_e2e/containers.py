@@ -1,6 +1,6 @@
 """A container engine's command line: Docker, podman or nerdctl, whichever is there.
 
-Only what the three spell alike is used.
+What the three do not spell alike is said here and nowhere else.
 """
 
 import json
@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,21 @@ class Containers:
         """What Python prints inside ``image``, which is pulled if it is not there."""
         return self._output("run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c", code)
 
-    def save(self, reference: str, archive: Path) -> None:
-        """Write an archive that ``kind load image-archive`` takes; whole or not at all."""
+    def save(self, references: Sequence[str], archive: Path) -> None:
+        """Write an archive that ``kind load image-archive`` takes; whole or not at all.
+
+        Layers that the images share lie in it once.
+        """
+        several = ["--multi-image-archive"] if len(references) > 1 and self._is_podman else []
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".saving-") as scratch:
             written = Path(scratch) / archive.name
-            self._output("save", "--output", str(written), reference)
+            self._output("save", *several, "--output", str(written), *references)
             written.replace(archive)
+
+    @property
+    def _is_podman(self) -> bool:
+        return Path(self.command).name == "podman"
 
     def _output(self, *arguments: str) -> str:
         ended = subprocess.run([self.command, *arguments], capture_output=True, text=True, check=False)

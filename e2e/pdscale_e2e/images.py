@@ -110,7 +110,7 @@ class _Maker:
     def image(self, target: str, reference: str) -> Image:
         built = self.stamps.built(target, reference) or self._built(target, reference)
         archive = self.save / f"{target}.tar" if self.save else None
-        return Image(reference, archive and _saved(self.engine, reference, built, archive), built)
+        return Image(reference, archive and _saved(self.engine, {reference: built}, archive), built)
 
     def _built(self, target: str, reference: str) -> Built:
         began = time.monotonic()
@@ -121,13 +121,24 @@ class _Maker:
         return built
 
 
-def _saved(engine: Containers, reference: str, built: Built, archive: Path) -> Path:
+def bundle(
+    images: Mapping[str, Image],
+    targets: Sequence[str],
+    archive: Path,
+    environ: Mapping[str, str] = os.environ,
+) -> Path:
+    """One archive of several images, in which the layers that they share lie once: a node takes it sooner."""
+    chosen = {images[target].reference: images[target].built for target in targets}
+    return _saved(containers.find(environ), chosen, archive)
+
+
+def _saved(engine: Containers, images: Mapping[str, Built], archive: Path) -> Path:
     """The archive; written only when the one that is there holds another image or another name."""
     stamp = archive.with_suffix(".id")
-    wanted = f"{reference} {built.id}\n"
+    wanted = "".join(f"{reference} {built.id}\n" for reference, built in images.items())
     if not (archive.is_file() and stamp.is_file() and stamp.read_text() == wanted):
         stamp.unlink(missing_ok=True)
-        engine.save(reference, archive)
+        engine.save(list(images), archive)
         stamp.write_text(wanted)
     return archive
 
@@ -154,9 +165,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tag", default=__version__, help="default: %(default)s")
     parser.add_argument("--prefix", default=PREFIX, help="in front of /TARGET:TAG (default: %(default)s)")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="also write FOLDER/TARGET.tar")
+    parser.add_argument("--bundle", type=Path, metavar="FILE", help="also write one archive of all of them")
     given = parser.parse_args(argv)
     try:
         made = build(given.targets or TARGETS, tag=given.tag, prefix=given.prefix, save=given.save)
+        if given.bundle:
+            bundle(made, list(made), given.bundle)
         print(_table(made, containers.find(), os.environ.get("PYTHON_BASE_IMAGE") or BASE))
     except ImagesUnavailable as error:
         sys.exit(f"images: {error}")

@@ -59,6 +59,16 @@ def apply(
         kind.server_side_apply(body=manifest, namespace=where, field_manager=manager, force_conflicts=True)
 
 
+def installed(kubeconfig: Path) -> bool:
+    """Whether a cluster, which may have been kept, has an operator already."""
+    api = api_client(kubeconfig)
+    try:
+        apps: Any = client.AppsV1Api(api)
+        return bool(apps.list_namespaced_deployment(NAMESPACE).items)
+    finally:
+        api.close()  # type: ignore[no-untyped-call]
+
+
 def helm_install(kubeconfig: Path, values: dict[str, Any]) -> None:
     """``helm upgrade --install``, as a user would; a cluster that was kept has the release already."""
     given = json.dumps(values)
@@ -113,6 +123,17 @@ def wait_for_operator(api: client.ApiClient, within: float = 60) -> None:
         )
 
     eventually(ready, within=within, what=f"the operator's Deployment in {NAMESPACE} is ready")
+
+
+def lease_holder(api: client.ApiClient) -> str:
+    """Who writes: the operator's pod, and a part that differs from process to process."""
+    coordination: Any = client.CoordinationV1Api(api)
+    holder: str = coordination.read_namespaced_lease(RELEASE, NAMESPACE).spec.holder_identity
+    return holder
+
+
+def pod_of(holder: str) -> str:
+    return holder.rpartition("_")[0]
 
 
 def _established(extensions: Any, name: str) -> bool:

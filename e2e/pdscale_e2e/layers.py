@@ -37,7 +37,7 @@ class Sizes:
         self._memory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._memory.parent, prefix=".measuring-") as scratch:
             archive = Path(scratch) / "image.tar"
-            self._engine.save(reference, archive)
+            self._engine.save([reference], archive)
             self._known |= compressed(archive, built.layers, unknown)
         self._memory.write_text(json.dumps(self._known, indent=1))
 

@@ -70,7 +70,7 @@ class Watch:
         mark = os.environ[MARK] = uuid.uuid4().hex
         return cls(engine, prefix, mark, look(engine, prefix=prefix, mark=mark))
 
-    def end(self, *, within: float = 15.0) -> None:
+    def end(self, *, within: float = 60.0) -> None:
         """Wait until nothing is left, because a container engine's own programs end a little later.
 
         Raises ``LeftBehind`` if something stays.

@@ -21,15 +21,17 @@ _CONFIG: Final = "/etc/prometheus"
 
 
 class PrometheusPod:
-    """One Deployment; ``url`` is an address for pods."""
+    """One Deployment, there already or to be applied; ``url`` is an address for pods."""
 
     url = f"http://{_NAME}.{NAMESPACE}:9090"
 
-    def __init__(self, cluster: Cluster, *, scrape_interval: float = 1.0) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._api = api_client(cluster.kubeconfig)
         self._apps: Any = client.AppsV1Api(self._api)
-        wanted = manifests(cluster.image("prometheus"), scrape_interval=scrape_interval)
-        apply(self._api, wanted, namespace=NAMESPACE)
+
+    def apply(self, image: str, *, scrape_interval: float = 1.0) -> "PrometheusPod":
+        apply(self._api, manifests(image, scrape_interval=scrape_interval), namespace=NAMESPACE)
+        return self
 
     def start(self) -> "PrometheusPod":
         self._scale(1)
@@ -40,6 +42,10 @@ class PrometheusPod:
 
     def close(self) -> None:
         client.CoreV1Api(self._api).delete_namespace(NAMESPACE)
+        self.leave()
+
+    def leave(self) -> None:
+        """It goes on for others."""
         self._api.close()  # type: ignore[no-untyped-call]
 
     def _scale(self, replicas: int) -> None:

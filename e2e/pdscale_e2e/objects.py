@@ -8,11 +8,17 @@ from typing import Any, Final
 import httpx
 from kubernetes import client
 
+from pdscale_e2e.lanes import LABEL, lane
 from pdscale_e2e.waiting import eventually
 
 GROUP: Final = ("pdscale.io", "v1alpha1")
 PLURAL: Final = "servingdeployments"
 GPU: Final = "nvidia.com/gpu"
+STATUS_TAINT: Final[Mapping[str, str]] = {
+    "key": "pdscale.io/nodes",
+    "value": "status",
+    "effect": "NoSchedule",
+}
 
 # One replica of each role carries 3.86 and 2.80 rounds/s of the dial's traffic within these limits.
 GOOD: Final[Mapping[str, Any]] = {
@@ -42,8 +48,12 @@ def serving(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def on_nodes(kind: str, **pool: Any) -> dict[str, Any]:
-    """A pool whose pods go to nodes of one kind (the label ``pdscale.io/nodes``)."""
-    return {**pool, "podTemplate": {"spec": {"nodeSelector": {"pdscale.io/nodes": kind}}}}
+    """Its pods go to nodes of one kind (label ``pdscale.io/nodes``); ``status`` ones are this lane's."""
+    spec: dict[str, Any] = {"nodeSelector": {"pdscale.io/nodes": kind}}
+    if kind == "status":
+        spec["nodeSelector"][LABEL] = lane()
+        spec["tolerations"] = [{"key": STATUS_TAINT["key"], "operator": "Exists"}]
+    return {**pool, "podTemplate": {"spec": spec}}
 
 
 @dataclass(frozen=True, slots=True)

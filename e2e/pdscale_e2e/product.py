@@ -2,29 +2,49 @@
 
 Where pods run from images, all of it comes as a user would bring it: Prometheus as a Deployment, the operator
 by Helm, GPUs by the device plugin that the provider has put on its workers. Elsewhere the chart's objects are
-applied, and processes stand in for containers.
+applied, and processes stand in for containers. A cluster that has the product already, for several test
+processes, only gets each one's own nodes.
 """
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from kubernetes import client
 
 from pdscale_e2e.cluster import Capability, Cluster, Nodes
-from pdscale_e2e.install import api_client, helm_install, install
+from pdscale_e2e.install import api_client, helm_install, install, installed
+from pdscale_e2e.lanes import LABEL, lane
 from pdscale_e2e.monitoring import PrometheusPod
 from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
+from pdscale_e2e.objects import STATUS_TAINT
 from pdscale_e2e.prometheus import Prometheus
+
+
+@contextmanager
+def product_on(cluster: Cluster) -> Iterator[None]:
+    """Everything but status nodes, for processes that join the cluster. Made side by side."""
+    with ThreadPoolExecutor() as beside, ExitStack() as last:
+        prometheus = beside.submit(last.enter_context, prometheus_on(cluster))
+        _helm_installed(cluster)
+        cluster.settle()
+        prometheus.result()
+        yield
 
 
 @contextmanager
 def prometheus_on(cluster: Cluster) -> Iterator[Prometheus | PrometheusPod]:
     """A Prometheus that scrapes every second; ``url`` is an address for pods."""
     server: Prometheus | PrometheusPod
+    if Capability.PRODUCT in cluster.capabilities:
+        there = PrometheusPod(cluster)
+        yield there
+        there.leave()
+        return
     if Capability.CONTAINERS in cluster.capabilities:
-        server = PrometheusPod(cluster).start()
+        server = PrometheusPod(cluster).apply(cluster.image("prometheus")).start()
     else:
         server = Prometheus(cluster.kubeconfig, logs=cluster.logs).start()
     try:
@@ -51,22 +71,35 @@ def values(cluster: Cluster) -> dict[str, Any]:
         "prometheus": {"scrapeInterval": "1s"},
         "image": _split(cluster.image("operator")),
         "router": {"image": _split(cluster.image("router"))},
-        # Images keep their tag when they are built anew: a new pod takes the new one on a kept cluster, too.
-        "podAnnotations": {"pdscale.io/tested-by": str(os.getpid())},
     }
 
 
 def _installed(cluster: Cluster) -> Nodes:
-    fakes = gpu_nodes(2, gpus=8, prefix="status", labels={"pdscale.io/nodes": "status"}, start_delay=0.5)
+    labels = {"pdscale.io/nodes": "status", LABEL: lane()}
+    # What does not ask for nodes that only pretend gets none: the pods of other lanes, and of a reader.
+    fakes = gpu_nodes(
+        2, gpus=8, prefix=f"status-{lane()}", labels=labels, taints=[STATUS_TAINT], start_delay=0.5
+    )
+    if Capability.PRODUCT in cluster.capabilities:
+        return cluster.add_nodes(fakes)
     if Capability.CONTAINERS in cluster.capabilities:
         added = cluster.add_nodes(fakes)
-        helm_install(cluster.kubeconfig, values(cluster))
+        _helm_installed(cluster)
+        cluster.settle()
         return added
     label = {"pdscale.io/nodes": "process"}
     real = gpu_nodes(1, gpus=8, prefix="process", labels=label, mode=Mode.PROCESS)
     added = cluster.add_nodes([NodeSpec("product-cpu", mode=Mode.PROCESS), *fakes, *real])
     install(cluster.kubeconfig, values(cluster))
     return added
+
+
+def _helm_installed(cluster: Cluster) -> None:
+    given = values(cluster)
+    if installed(cluster.kubeconfig):
+        # Images keep their tag when they are built anew: a new pod takes the new one on a kept cluster, too.
+        given["podAnnotations"] = {"pdscale.io/tested-by": str(os.getpid())}
+    helm_install(cluster.kubeconfig, given)
 
 
 def _split(image: str) -> dict[str, str]:

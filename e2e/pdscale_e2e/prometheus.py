@@ -44,6 +44,8 @@ class Prometheus:
                 f"--storage.tsdb.path={self._folder / 'series'}",
                 f"--web.listen-address={address}",
                 "--storage.tsdb.retention.time=1d",
+                # New pods are scraped at once, not after up to five seconds; the image says the same.
+                "--scrape.discovery-reload-interval=1s",
                 "--log.level=warn",
             ),
             (logs or self._folder) / "prometheus.log",

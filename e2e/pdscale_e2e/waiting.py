@@ -17,14 +17,21 @@ Seen = TypeVar("Seen")
 # exist yet, fields that are not there yet.
 _NOT_YET: Final = (AssertionError, LookupError, OSError, ApiException)
 
+_FIRST_PAUSE: Final = 0.05
+
 
 class NeverHappened(AssertionError):
     """The deadline passed before the check saw what it wanted."""
 
 
-def eventually(check: Callable[[], Seen], *, within: float, what: str, every: float = 0.1) -> Seen:
-    """Call ``check`` until it returns something true, and return that."""
+def eventually(check: Callable[[], Seen], *, within: float, what: str, every: float = 0.4) -> Seen:
+    """Call ``check`` until it returns something true, and return that.
+
+    ``every`` is the longest pause between two looks. The first ones are shorter: what is nearly there is seen
+    at once, and a long wait does not take the processor from those who are waited for.
+    """
     deadline = time.monotonic() + within
+    pause = min(_FIRST_PAUSE, every)
     while True:
         seen: object
         cause: Exception | None = None
@@ -37,4 +44,5 @@ def eventually(check: Callable[[], Seen], *, within: float, what: str, every: fl
             seen, cause = error, error
         if time.monotonic() >= deadline:
             raise NeverHappened(f"waited {within:g}s for {what}; last seen: {seen!r}") from cause
-        time.sleep(every)
+        time.sleep(pause)
+        pause = min(pause * 1.5, every)

@@ -1,18 +1,99 @@
-"""The product on the cluster: Prometheus, the chart with the operator as a pod, GPU nodes, load dials."""
+"""The product on the cluster: Prometheus, the chart with the operator as a pod, GPU nodes, load dials.
 
-from collections.abc import Callable, Iterator
+With pytest-xdist the tests run in lanes (``pdscale_e2e.lanes``): in which order, in which groups, and whose
+turn it is follows from the marks ``workers``, ``together`` and ``disturbs``.
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import client
 
 from pdscale_e2e.cluster import Cluster
+from pdscale_e2e.cluster.standing import VARIABLE
 from pdscale_e2e.dial import start, turn
+from pdscale_e2e.lanes import Shared, waited_turn
 from pdscale_e2e.monitoring import PrometheusPod
 from pdscale_e2e.objects import Objects
 from pdscale_e2e.product import operator_on, prometheus_on
 from pdscale_e2e.prometheus import Prometheus
 from pdscale_e2e.waiting import eventually
+
+
+def _disturbed(item: pytest.Item) -> frozenset[Shared]:
+    """What the test takes away from everybody else."""
+    mark = item.get_closest_marker("disturbs")
+    return frozenset(Shared(word) for word in (mark.args if mark else ()))
+
+
+def _used(item: pytest.Item) -> frozenset[Shared]:
+    workers = {Shared.WORKERS} if item.get_closest_marker("workers") else set[Shared]()
+    return frozenset({Shared.PRODUCT, *workers})
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests that one lane runs one after another and in one turn."""
+    if taken := _disturbed(item):
+        return "-".join(["disturbs", *sorted(taken)])
+    return item.path.stem if item.get_closest_marker("together") else f"{item.path.stem}-{item.name}"
+
+
+def _place(item: pytest.Item) -> int:
+    """Who needs the workers comes first; who takes them away runs beside those that need none of them."""
+    taken = _disturbed(item)
+    if Shared.PRODUCT in taken:
+        return 4
+    if Shared.WORKERS in taken:
+        return 2
+    if not item.get_closest_marker("workers"):
+        return 3
+    return 0 if item.get_closest_marker("long") else 1
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if hasattr(item.config, "workerinput"):
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(config, "workerinput"):  # without lanes they keep the order of the files
+        return
+    items.sort(key=_place)
+    # A lane holds one group more than it runs: behind the long ones stand those that nobody waits for.
+    long = [i for i in items if _place(i) == 0]
+    alone = [i for i in items if _place(i) == 3 and not i.get_closest_marker("together")]
+    first = [*long, *alone[: len({_group(i) for i in long})]]
+    items[:] = [*first, *(i for i in items if i not in first)]
+
+
+_turn = ExitStack()
+_turn_of: list[str] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    standing = os.environ.get(VARIABLE)
+    if standing is None or _turn_of == [_group(item)]:
+        return
+    _turn_of[:] = [_group(item)]
+    waiting = waited_turn(Path(standing).parent, uses=_used(item), disturbs=_disturbed(item), who=item.name)
+    _turn.enter_context(waiting)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Fixtures that tests share outlive each of them: a turn ends with its group."""
+    done = yield
+    if nextitem is None or _group(nextitem) != _group(item):
+        _turn.close()
+        _turn_of.clear()
+    return done
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +110,28 @@ def product(cluster: Cluster, prometheus: Prometheus) -> Iterator[client.ApiClie
 
 
 @pytest.fixture
-def objects(product: client.ApiClient, prometheus: Prometheus, namespace: str) -> Objects:
-    """The test's own objects, on nodes that earlier tests have left: namespaces go in the background."""
+def objects(
+    product: client.ApiClient, prometheus: Prometheus, namespace: str, request: pytest.FixtureRequest
+) -> Objects:
+    """The test's own objects, on nodes that earlier tests have left: namespaces go in the background.
+
+    They are this lane's tests; who has the workers alone also waits for what other lanes have left there.
+    """
+    lane = f"{namespace.rpartition('-')[0]}-"
     core: Any = client.CoreV1Api(product)
-    eventually(
-        lambda: not core.list_pod_for_all_namespaces(label_selector="pdscale.io/deployment").items,
-        within=90,
-        what="the pods of earlier tests are gone",
-    )
+    nodes: set[str] = set()
+    if Shared.WORKERS in _disturbed(request.node):
+        nodes = {n.metadata.name for n in core.list_node(label_selector="pdscale.io/nodes=process").items}
+
+    def left() -> list[str]:
+        pods = core.list_pod_for_all_namespaces(label_selector="pdscale.io/deployment").items
+        return [
+            p.metadata.name
+            for p in pods
+            if p.metadata.namespace.startswith(lane) or p.spec.node_name in nodes
+        ]
+
+    eventually(lambda: not left(), within=90, what="the pods of earlier tests are gone")
     return Objects(product, namespace, prometheus.url)
 
 

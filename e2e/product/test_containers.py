@@ -9,7 +9,7 @@ import pytest
 from kubernetes import client
 
 from pdscale_e2e.cluster.kind import KindCluster
-from pdscale_e2e.install import NAMESPACE, wait_for_operator
+from pdscale_e2e.install import NAMESPACE, lease_holder, pod_of, wait_for_operator
 from pdscale_e2e.nodes.spec import GPU
 from pdscale_e2e.objects import Objects, on_nodes, serving
 from pdscale_e2e.prometheus import Prometheus
@@ -18,7 +18,13 @@ from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.trace import Request
 from pdscale_e2e.waiting import eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.containers]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.containers,
+    pytest.mark.workers,
+    pytest.mark.together,
+    pytest.mark.long,
+]
 PROCESS = on_nodes("process")
 MODEL = "meta-llama/Llama-2-70b-chat-hf"
 
@@ -143,12 +149,13 @@ def test_a_container_killed_under_load_is_started_again_and_serves(
     chat.wait("chat", kind="Ready", status="True", within=60)
 
 
+@pytest.mark.disturbs("product")
 def test_an_operator_killed_under_load_costs_no_request_and_goes_on(
     chat: Objects, cluster: KindCluster, load: Load
 ) -> None:
     core: Any = client.CoreV1Api(chat.api)
-    pod = core.list_namespaced_pod(NAMESPACE).items[0]
-    kill(cluster, pod, "operator")
+    writer = core.read_namespaced_pod(pod_of(lease_holder(chat.api)), NAMESPACE)
+    kill(cluster, writer, "operator")
     chat.patch("chat", scaling={"mode": "Auto"}, decode={"minReplicas": 2})
     chat.wait_replicas("chat", 1, 2, within=90)
     wait_for_operator(chat.api)

@@ -9,7 +9,7 @@ from fakes.bad_specs import BAD, GOOD, Bad
 from pdscale_e2e.install import ROOT, manifests
 from pdscale_e2e.objects import Objects
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.together]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.yaml"))
 
 

@@ -15,11 +15,12 @@ from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.trace import Request
 from pdscale_e2e.waiting import eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.containers]
+pytestmark = [pytest.mark.cluster, pytest.mark.containers, pytest.mark.workers]
 PROCESS = on_nodes("process")
 MODEL = "meta-llama/Llama-2-70b-chat-hf"
 
 
+@pytest.mark.long
 def test_both_pools_follow_real_traffic_and_no_request_fails(objects: Objects) -> None:
     objects.create(
         serving(
@@ -43,6 +44,7 @@ def test_both_pools_follow_real_traffic_and_no_request_fails(objects: Objects) -
     objects.wait_replicas("live", 1, 1, within=90)
 
 
+@pytest.mark.disturbs("workers")
 def test_an_unhealthy_gpu_is_no_longer_given_out(objects: Objects, cluster: KindCluster) -> None:
     core: Any = client.CoreV1Api(objects.api)
     worker = cluster.workers[0]
@@ -62,6 +64,7 @@ def plugin_address(core: Any, node: str) -> str:
     return str(pods[0].status.pod_ip)
 
 
+@pytest.mark.disturbs("workers")
 def test_new_arguments_roll_through_workers_that_are_full(objects: Objects) -> None:
     full = {**PROCESS, "minReplicas": 2, "gpusPerReplica": 4}
     objects.create(serving("full", prefill=full, decode=full, gpuBudget=16, scaling={"mode": "Paused"}))
@@ -77,6 +80,7 @@ def test_new_arguments_roll_through_workers_that_are_full(objects: Objects) -> N
     objects.wait("full", kind="Ready", status="True", within=90)
 
 
+@pytest.mark.disturbs("workers")
 def test_a_lost_node_is_seen_and_its_return_is_used(objects: Objects, cluster: KindCluster) -> None:
     core: Any = client.CoreV1Api(objects.api)
     worker = cluster.workers[-1]

@@ -21,7 +21,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from pdscale_e2e.cluster import Cluster
-from pdscale_e2e.install import NAMESPACE, RELEASE, wait_for_operator
+from pdscale_e2e.install import NAMESPACE, lease_holder, pod_of, wait_for_operator
 from pdscale_e2e.objects import GROUP, PLURAL, Objects, gpus_held, on_nodes, serving
 from pdscale_e2e.waiting import eventually
 
@@ -41,14 +41,14 @@ def chat(objects: Objects) -> Objects:
 @pytest.mark.process_nodes
 def test_when_the_holder_is_killed_the_other_writes_within_fifteen_seconds(chat: Objects) -> None:
     with audited(chat, "chat") as terms:
-        holder = lease(chat)
+        holder = lease_holder(chat.api)
         os.kill(pid_of(pod_of(holder)), signal.SIGKILL)
         died = time.monotonic()
         chat.patch("chat", decode={"minReplicas": 2})
         chat.wait_replicas("chat", 1, 2, within=TAKEN_OVER)
         took = time.monotonic() - died
         chat.wait("chat", kind="Ready", status="True", within=30)
-    assert lease(chat) != holder
+    assert lease_holder(chat.api) != holder
     assert took > 5, "the lease was respected"
     assert_one_writer_a_term(terms)
     print(f"written {took:.1f}s after the holder was killed")
@@ -56,7 +56,7 @@ def test_when_the_holder_is_killed_the_other_writes_within_fifteen_seconds(chat:
 
 @pytest.mark.process_nodes
 def test_a_holder_that_was_frozen_beyond_its_lease_wakes_up_and_writes_nothing(chat: Objects) -> None:
-    holder = lease(chat)
+    holder = lease_holder(chat.api)
     frozen = pid_of(pod_of(holder))
     with audited(chat, "chat") as terms:
         os.kill(frozen, signal.SIGSTOP)
@@ -77,6 +77,7 @@ def test_a_holder_that_was_frozen_beyond_its_lease_wakes_up_and_writes_nothing(c
     assert_one_writer_a_term(terms)
 
 
+@pytest.mark.disturbs("product")
 def test_two_operators_that_start_at_once_have_one_writer(chat: Objects) -> None:
     core = client.CoreV1Api(chat.api)
     with audited(chat, "chat") as terms:
@@ -271,16 +272,6 @@ def assert_one_writer_a_term(terms: list[tuple[int, str]]) -> None:
     assert [t for t, _ in terms] == sorted(t for t, _ in terms), "no version by an earlier holder"
     assert len(set(terms)) == len({t for t, _ in terms}), "one holder a term"
     assert len(set(terms)) > 1, "the Lease has changed hands"
-
-
-def lease(objects: Objects) -> str:
-    coordination: Any = client.CoordinationV1Api(objects.api)
-    holder: str = coordination.read_namespaced_lease(RELEASE, NAMESPACE).spec.holder_identity
-    return holder
-
-
-def pod_of(holder: str) -> str:
-    return holder.rpartition("_")[0]
 
 
 def leads(objects: Objects, pod: str) -> float:

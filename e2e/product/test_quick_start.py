@@ -22,24 +22,12 @@ from pdscale_e2e.install import ROOT
 from pdscale_e2e.objects import Objects
 from pdscale_e2e.page import READER, Shell, blocks
 
-pytestmark = [pytest.mark.cluster, pytest.mark.containers]
+pytestmark = [pytest.mark.cluster, pytest.mark.containers, pytest.mark.workers, pytest.mark.long]
 PAGE = ROOT / "docs" / "quick-start-kind.md"
 
 
 @pytest.fixture
-def only_workers(objects: Objects) -> Iterator[None]:
-    """The reader has no fake nodes beside the workers: no pod goes there meanwhile."""
-    core: Any = client.CoreV1Api(objects.api)
-    fakes = core.list_node(label_selector="pdscale.io/nodes=status").items
-    for node in fakes:
-        core.patch_node(node.metadata.name, {"spec": {"unschedulable": True}})
-    yield
-    for node in fakes:
-        core.patch_node(node.metadata.name, {"spec": {"unschedulable": None}})
-
-
-@pytest.fixture
-def shell(objects: Objects, cluster: KindCluster, only_workers: None, tmp_path: Path) -> Iterator[Shell]:
+def shell(objects: Objects, cluster: KindCluster, tmp_path: Path) -> Iterator[Shell]:
     if missing := [name for name in ("kubectl", "curl", "make") if shutil.which(name) is None]:
         complain = pytest.fail if os.environ.get("E2E_REQUIRED") else pytest.skip
         complain(f"the quick start is typed with {', '.join(missing)}: not on the PATH")

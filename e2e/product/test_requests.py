@@ -12,7 +12,7 @@ from pdscale_e2e.objects import Objects, on_nodes, serving
 from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.trace import Request
 
-pytestmark = [pytest.mark.cluster, pytest.mark.running_pods]
+pytestmark = [pytest.mark.cluster, pytest.mark.running_pods, pytest.mark.workers]
 PROCESS = on_nodes("process")
 
 

@@ -75,6 +75,7 @@ def test_the_budget_holds_at_every_instant_while_the_load_jumps(objects: Objects
     assert "gpuBudget 6" in objects.condition("tight", "SLOAttainable")["message"]
 
 
+@pytest.mark.disturbs("product")
 def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
     chat: Objects, dial: Dial, prometheus: Prometheus
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown(chat: 
     assert chat.replicas("chat") == (1, 1)
 
 
+@pytest.mark.disturbs("product")
 def test_an_operator_killed_in_mid_resize_converges_after_its_restart(chat: Objects, dial: Dial) -> None:
     core = client.CoreV1Api(chat.api)
     dial("chat", 11.0)
@@ -123,6 +125,7 @@ def test_an_operator_killed_in_mid_resize_converges_after_its_restart(chat: Obje
     chat.wait_replicas("chat", 1, 1, within=60)
 
 
+@pytest.mark.disturbs("product")
 def test_an_api_server_that_was_away_is_caught_up_with(chat: Objects, dial: Dial, cluster: Cluster) -> None:
     cluster.stop_apiserver()
     dial("chat", 11.0)

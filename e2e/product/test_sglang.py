@@ -14,7 +14,7 @@ from pdscale_e2e.objects import Objects, on_nodes, serving
 from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.trace import Request
 
-pytestmark = [pytest.mark.cluster, pytest.mark.running_pods]
+pytestmark = [pytest.mark.cluster, pytest.mark.running_pods, pytest.mark.workers, pytest.mark.together]
 PROCESS = on_nodes("process")
 MODEL = "meta-llama/Llama-2-70b-chat-hf"
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "emulated-sglang.yaml"

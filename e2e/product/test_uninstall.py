@@ -13,6 +13,7 @@ from pdscale_e2e.waiting import eventually
 pytestmark = [pytest.mark.cluster, pytest.mark.containers]
 
 
+@pytest.mark.disturbs("product")
 def test_uninstalling_leaves_the_crd_and_nothing_else(objects: Objects, cluster: KindCluster) -> None:
     status = on_nodes("status")
     objects.create(serving("left", prefill=status, decode=status))

@@ -12,9 +12,7 @@ import yaml
 
 from pdscale import __version__
 from pdscale_e2e import manifests, product
-from pdscale_e2e.cluster.kind import GPUS, NAME, KindCluster
-from pdscale_e2e.containers import Built
-from pdscale_e2e.images import TARGETS, Image
+from pdscale_e2e.cluster.kind import CONTROL_PLANE_IMAGES, GPUS, NAME, WORKERS_IMAGES, KindCluster
 from pdscale_e2e.leftovers import MARK
 from pdscale_e2e.page import Block, Shell, blocks
 
@@ -87,13 +85,11 @@ def test_the_provider_makes_fills_and_deletes_its_cluster_by_the_commands_of_the
     monkeypatch.setenv(MARK, "")  # put back after the test
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     cluster = KindCluster(programs.environ)
-    built = Built("id", 1, ())
-    cluster._images = {name: Image(name, tmp_path / f"{name}.tar", built) for name in TARGETS}
     cluster._create()
-    cluster._load(TARGETS, ["any"])
+    cluster._load(tmp_path / "kind.tar", ["any"])
     cluster.stop()
     provider = [taken_apart(call) for call in programs.calls("kind")]
-    assert len(page) == 6
+    assert len(page) == 3
     for words, options in page:
         assert any(words == w and options.items() <= o.items() for w, o in provider), (words, options)
 
@@ -102,9 +98,10 @@ def test_the_images_that_are_loaded_are_those_that_were_built(tmp_path: Path) ->
     programs = Programs(tmp_path, "kind", "make")
     typed(programs, *(b for b in BLOCKS if b.script.startswith(("make image", "kind load"))))
     variables = dict(word.split("=", 1) for word in programs.calls("make")[0][1:])
-    loaded = [words[2] for words, _ in map(taken_apart, programs.calls("kind"))]
-    assert sorted(loaded) == sorted(f"{name}.tar" for name in variables["IMAGES"].split())
-    assert f"{variables['SAVE']}/operator.tar" in PAGE
+    [load] = programs.calls("kind")
+    assert load[2] == variables["BUNDLE"]
+    # All that the provider loads, but for what only the tests' own pods need.
+    assert {*variables["IMAGES"].split(), "e2e"} == {*WORKERS_IMAGES, *CONTROL_PLANE_IMAGES}
 
 
 def test_the_operator_gets_the_values_that_the_suite_gives_it(tmp_path: Path) -> None:

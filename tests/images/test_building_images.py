@@ -27,7 +27,8 @@ if arguments[0] == "run":
 if arguments[0] == "image":
     print(json.dumps([{{"Id": {identity!r}, "Size": 1000, "RootFS": {{"Layers": ["sha256:1"]}}}}]))
 if arguments[0] == "save":
-    pathlib.Path(arguments[2]).write_text(arguments[3])
+    at = arguments.index("--output") + 1
+    pathlib.Path(arguments[at]).write_text(" ".join(arguments[at + 1 :]))
 """
 
 
@@ -123,6 +124,20 @@ def test_an_archive_is_written_once_for_an_image(machine: Machine, tmp_path: Pat
         made = images.build(["router"], save=tmp_path / "out", environ=machine.environ())
         assert made["router"].archive == tmp_path / "out" / "router.tar"
     assert len(machine.calls("save")) == 1
+
+
+@pytest.mark.parametrize(("engine", "flags"), [("docker", 0), ("podman", 1)])
+def test_several_images_are_one_archive_written_once(
+    machine: Machine, tmp_path: Path, engine: str, flags: int
+) -> None:
+    machine.engine(engine)
+    both = ("operator", "router")
+    for _ in range(2):
+        made = images.build(both, tag="7", environ=machine.environ())
+        bundle = images.bundle(made, both, tmp_path / "out" / "both.tar", machine.environ())
+    assert bundle.read_text() == "localhost/pdscale/operator:7 localhost/pdscale/router:7"
+    (call,) = machine.calls("save")
+    assert call.count("--multi-image-archive") == flags
 
 
 def test_an_image_of_unchanged_parts_is_built_once(machine: Machine) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from pdscale_e2e.cluster import standing
 from pdscale_e2e.cluster.existing import ExistingCluster
 from pdscale_e2e.cluster.interface import Capability, Cluster, ClusterUnavailable, Nodes
 from pdscale_e2e.cluster.local import LocalCluster
@@ -18,7 +19,8 @@ __all__ = ["Capability", "Cluster", "ClusterUnavailable", "Nodes", "open_cluster
 def _kind(environ: Mapping[str, str]) -> Cluster:
     from pdscale_e2e.cluster.kind import KindCluster  # only its tier has images and a device plugin
 
-    return KindCluster(environ).start()
+    there = standing.named(environ)
+    return KindCluster(environ).join(there) if there else KindCluster(environ).start()
 
 
 _PROVIDERS: Final[Mapping[str, Callable[[Mapping[str, str]], Cluster]]] = {
@@ -34,4 +36,6 @@ def open_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
     if name not in _PROVIDERS:
         known = ", ".join(sorted(_PROVIDERS))
         raise ClusterUnavailable(f"PDSCALE_E2E_CLUSTER must be one of {known}, got {name!r}")
+    if reason := environ.get(standing.UNAVAILABLE):
+        raise ClusterUnavailable(reason)
     return _PROVIDERS[name](environ)

@@ -38,6 +38,9 @@ class ExistingCluster:
         self.logs = Path(kept).resolve() if kept else self._folder / "logs"
         self._fakes = FakeNodes(self._access, kubeconfig=self.kubeconfig, folder=self._folder, logs=self.logs)
 
+    def settle(self) -> None:
+        """Its nodes are somebody else's, and there."""
+
     def image(self, name: str) -> str:
         raise ClusterUnavailable(f"no image of {name} was brought to an existing cluster")
 

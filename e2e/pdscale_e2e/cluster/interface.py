@@ -16,7 +16,8 @@ class Capability(StrEnum):
     """What a provider's cluster can do beyond being an API server with a scheduler.
 
     ``RUNNING_PODS``: pods really run, as processes of the node agent or as containers, and the test can
-    reach their addresses. ``CONTAINERS``: they run from images, on real kubelets.
+    reach their addresses. ``CONTAINERS``: they run from images, on real kubelets. ``PRODUCT``: Prometheus and
+    the operator are there already, and other processes use them, too.
     """
 
     STATUS_NODES = "status-nodes"
@@ -25,6 +26,7 @@ class Capability(StrEnum):
     FAULTS = "faults"
     RUNNING_PODS = "running-pods"
     CONTAINERS = "containers"
+    PRODUCT = "product"
 
 
 class Nodes(Protocol):
@@ -61,6 +63,9 @@ class Cluster(Protocol):
 
     @property
     def capabilities(self) -> frozenset[Capability]: ...
+
+    def settle(self) -> None:
+        """Wait for what the provider has left to go on in the background; the nodes can be used then."""
 
     def image(self, name: str) -> str:
         """What a pod's ``image`` must be to run one of ours: operator, router, e2e, ..."""

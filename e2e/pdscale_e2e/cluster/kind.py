@@ -6,7 +6,7 @@ containers, so a test uses the addresses that it uses on the local cluster; sett
 
 Plain kind with Docker or podman. ``KIND_NODE_IMAGE`` and ``KIND_EXPERIMENTAL_PROVIDER`` are honoured as
 kind means them, ``PYTHON_BASE_IMAGE`` as the images' base, and ``KEEP=1`` leaves the cluster there and
-uses it again.
+uses it again. Several processes can use one cluster: the others ``join`` what one has made.
 """
 
 import json
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from pdscale_e2e import kubeconfig as kubeconfigs
 from pdscale_e2e.cluster.added import AddedNodes, FakeNodes
 from pdscale_e2e.cluster.interface import Capability, ClusterUnavailable
 from pdscale_e2e.cluster.node_containers import NodeContainers, run
+from pdscale_e2e.cluster.standing import Standing
 from pdscale_e2e.containers import ImagesUnavailable
 from pdscale_e2e.gpu_plugin import manifest as gpu_plugin
 from pdscale_e2e.install import api_client
@@ -34,20 +35,24 @@ from pdscale_e2e.waiting import eventually
 
 NAME: Final = "pdscale-e2e"
 GPUS: Final = 8
-_ARCHIVES: Final = wheels.ROOT / "build" / "images" / "archives"  # kept: unchanged images are not saved again
+_KEPT: Final = wheels.ROOT / "build" / "images" / "archives"  # kept: unchanged images are not saved again
 # Which nodes need an image: only engines and the device plugin tolerate the workers' taint.
-_ON_WORKERS: Final = ("router", "gpu-plugin")
-_ON_CONTROL_PLANE: Final = ("operator", "router", "e2e", "prometheus")
+WORKERS_IMAGES: Final = ("router", "gpu-plugin")
+CONTROL_PLANE_IMAGES: Final = ("operator", "router", "e2e", "prometheus")
 # By default a kubelet reports a change of its GPUs only after ten seconds, and a silent node counts as there
-# for fifty.
+# for fifty. Controllers that must be elected end when the API server is away, and wait 15 s for the lease of
+# their own dead selves; there is one of each here.
 _KUBELET: Final[Mapping[str, Any]] = {
     "kind": "KubeletConfiguration",
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
     "nodeStatusUpdateFrequency": "1s",
+    "nodeStatusReportFrequency": "1m",  # of what has not changed; else it is sent as often
 }
+_UNELECTED: Final = {"name": "leader-elect", "value": "false"}
 _CONTROL_PLANE: Final[Mapping[str, Any]] = {
     "kind": "ClusterConfiguration",
-    "controllerManager": {"extraArgs": [{"name": "node-monitor-grace-period", "value": "20s"}]},
+    "controllerManager": {"extraArgs": [{"name": "node-monitor-grace-period", "value": "20s"}, _UNELECTED]},
+    "scheduler": {"extraArgs": [_UNELECTED]},
 }
 _CONFIG: Final[Mapping[str, Any]] = {
     "kind": "Cluster",
@@ -75,18 +80,34 @@ class KindCluster:
         self._engine = _engine(environ)
         self._node_image = environ.get("KIND_NODE_IMAGE")
         self._keep = environ.get("KEEP") == "1"
-        self._made = False
+        self._made = self._joined = False
         self._folder = Path(tempfile.mkdtemp(prefix="pdscale-kind-"))
         kept = environ.get("PDSCALE_E2E_LOGS")
         self.logs = Path(kept).resolve() if kept else self._folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
         self.kubeconfig = self._folder / "kubeconfig"
         self._fakes: FakeNodes | None = None
-        self._images: Mapping[str, images.Image] = {}
+        self._images: Mapping[str, str] = {}
         self._node_containers: NodeContainers | None = None
-        self._watch = leftovers.Watch.begin(self._engine, NAME)
+        self._watch: leftovers.Watch | None = None
+        self._beside = ThreadPoolExecutor()
+        self._workers_prepared: Future[None] | None = None
+
+    def join(self, there: Standing) -> "KindCluster":
+        """Use what another process has made; ``stop`` then takes away what was added here."""
+        self.kubeconfig, self.logs, self._images = there.kubeconfig, there.logs, there.images
+        self.capabilities |= {Capability.PRODUCT}
+        self._joined = True
+        self._reach()
+        return self
+
+    @property
+    def standing(self) -> Standing:
+        """What another process must know to join."""
+        return Standing(self.kubeconfig, self.logs, self._images)
 
     def start(self) -> "KindCluster":
+        self._watch = leftovers.Watch.begin(self._engine, NAME)
         try:
             self._start()
         except subprocess.CalledProcessError as error:
@@ -110,8 +131,13 @@ class KindCluster:
     def workers(self) -> list[str]:
         return [node for node in self.nodes if "worker" in node]
 
+    def settle(self) -> None:
+        """The workers take images and GPUs while the control plane is in use already."""
+        if self._workers_prepared is not None:
+            self._workers_prepared.result()
+
     def image(self, name: str) -> str:
-        return self._images[name].reference
+        return self._images[name]
 
     def add_nodes(self, specs: Sequence[NodeSpec]) -> AddedNodes:
         """Fake nodes beside the real ones; those that run processes are the workers' business here."""
@@ -144,20 +170,24 @@ class KindCluster:
         self._containers.route()
 
     def stop(self) -> None:
+        self._beside.shutdown(cancel_futures=True)
         if self._fakes is not None:
-            if self._keep:
+            if self._keep or self._joined:
                 self._fakes.stop()
             else:
                 self._fakes.end_agents()
-        if self._node_containers is not None:
+        if self._node_containers is not None and not self._joined:
             self._node_containers.unroute()
         if self._made and not self._keep:
-            subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=False, capture_output=True)
-            if "kind" not in self._watch.before["network"]:  # kind itself leaves it
-                subprocess.run([self._engine, "network", "rm", "kind"], check=False, capture_output=True)
+            self._delete()
         shutil.rmtree(self._folder, ignore_errors=True)
-        if not self._keep:
+        if self._watch is not None and not self._keep:
             self._watch.end()
+
+    def _delete(self) -> None:
+        subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=False, capture_output=True)
+        if self._watch is not None and "kind" not in self._watch.before["network"]:  # kind itself leaves it
+            subprocess.run([self._engine, "network", "rm", "kind"], check=False, capture_output=True)
 
     def _start(self) -> None:
         there = NAME in run("kind", "get", "clusters").split()
@@ -166,22 +196,23 @@ class KindCluster:
                 f"a kind cluster named {NAME} exists: set KEEP=1 to use it, or delete it with "
                 f"kind delete cluster --name {NAME}"
             )
-        with ThreadPoolExecutor() as beside:
-            wanted = sorted({*_ON_WORKERS, *_ON_CONTROL_PLANE})
-            building = beside.submit(images.build, wanted, save=_ARCHIVES)
-            if there:
-                run("kind", "export", "kubeconfig", "--name", NAME, "--kubeconfig", str(self.kubeconfig))
-            else:
-                self._create()
-            self._images = building.result()
-        self._access = kubeconfigs.read(self.kubeconfig)
-        with ThreadPoolExecutor() as beside:
-            loading = beside.submit(self._load, _ON_CONTROL_PLANE, [self._control_plane])
-            self._load(_ON_WORKERS, self.workers)
-            loading.result()
-        self._node_containers = NodeContainers(self._engine, NAME, self._access)
+        building = self._beside.submit(_archives)
+        if there:
+            run("kind", "export", "kubeconfig", "--name", NAME, "--kubeconfig", str(self.kubeconfig))
+        else:
+            self._create()
+        self._images, for_control_plane, for_workers = building.result()
+        self._reach()
         self._containers.route()
-        self._prepare_nodes()
+        self._workers_prepared = self._beside.submit(self._prepare_workers, for_workers)
+        self._kubectl(
+            "taint", "nodes", self._control_plane, "node-role.kubernetes.io/control-plane-", check=False
+        )
+        self._load(for_control_plane, [self._control_plane])
+
+    def _reach(self) -> None:
+        self._access = kubeconfigs.read(self.kubeconfig)
+        self._node_containers = NodeContainers(self._engine, NAME, self._access)
 
     def _create(self) -> None:
         self._made = True
@@ -189,17 +220,14 @@ class KindCluster:
         config.write_text(json.dumps(_CONFIG))
         image = ("--image", self._node_image) if self._node_image else ()
         place = ("--name", NAME, "--kubeconfig", str(self.kubeconfig))
-        run("kind", "create", "cluster", *place, "--config", str(config), *image, "--wait", "120s")
+        # Nodes become ready while they take images.
+        run("kind", "create", "cluster", *place, "--config", str(config), *image)
 
-    def _load(self, names: Sequence[str], nodes: Sequence[str]) -> None:
-        for name in names:
-            archive = str(self._images[name].archive)
-            run("kind", "load", "image-archive", archive, "--name", NAME, "--nodes", ",".join(nodes))
+    def _load(self, archive: Path, nodes: Sequence[str]) -> None:
+        run("kind", "load", "image-archive", str(archive), "--name", NAME, "--nodes", ",".join(nodes))
 
-    def _prepare_nodes(self) -> None:
-        self._kubectl(
-            "taint", "nodes", self._control_plane, "node-role.kubernetes.io/control-plane-", check=False
-        )
+    def _prepare_workers(self, archive: Path) -> None:
+        self._load(archive, self.workers)
         for worker in self.workers:
             self._kubectl("label", "--overwrite", "node", worker, "pdscale.io/nodes=process")
             with api_client(self.kubeconfig) as api:
@@ -246,6 +274,14 @@ class KindCluster:
         command = [self._engine, "exec", *(["-i"] if text else []), self._control_plane]
         command += ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *arguments]
         subprocess.run(command, check=check, capture_output=True, text=True, input=text)
+
+
+def _archives() -> tuple[Mapping[str, str], Path, Path]:
+    """What pods call the images; all that the control plane needs in one archive, and all that workers do."""
+    made = images.build(sorted({*WORKERS_IMAGES, *CONTROL_PLANE_IMAGES}))
+    for_control_plane = images.bundle(made, CONTROL_PLANE_IMAGES, _KEPT / "control-plane.tar")
+    for_workers = images.bundle(made, WORKERS_IMAGES, _KEPT / "workers.tar")
+    return {name: image.reference for name, image in made.items()}, for_control_plane, for_workers
 
 
 def _engine(environ: Mapping[str, str]) -> str:

@@ -109,6 +109,9 @@ class LocalCluster:
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._wait_for(account, "the default ServiceAccount", within=60)
 
+    def settle(self) -> None:
+        """Nothing goes on in the background."""
+
     def image(self, name: str) -> str:
         """Process nodes run commands and look at no image."""
         return f"pdscale/{name}:local"

@@ -40,16 +40,22 @@ class NodeContainers:
     def route(self) -> None:
         """Pods through their node, Services through the control plane's kube-proxy."""
         self.unroute()
-        known = self.names()
-        for node in json.loads(self._access.get("/api/v1/nodes"))["items"]:
-            name, pods = node["metadata"]["name"], node["spec"].get("podCIDR")
-            if name not in known or not pods:
-                continue
+        names = self.names()
+        known = eventually(
+            lambda: self._pod_ranges(names), within=60, what=f"{', '.join(names)} have ranges for their pods"
+        )
+        for name, pods in known.items():
             ranges = [pods, _SERVICES] if name.endswith("control-plane") else [pods]
             address = self._address(name)
             for each in ranges:
                 run("ip", "route", "replace", each, "via", address)
                 self._routes.append(each)
+
+    def _pod_ranges(self, names: list[str]) -> dict[str, str]:
+        """Of all of them or of none: a node gets its range a moment after it has joined."""
+        nodes = json.loads(self._access.get("/api/v1/nodes"))["items"]
+        found = {node["metadata"]["name"]: node["spec"].get("podCIDR") for node in nodes}
+        return {name: found[name] for name in names} if all(map(found.get, names)) else {}
 
     def unroute(self) -> None:
         for route in self._routes:
