@@ -77,7 +77,7 @@ def test_a_holder_that_was_frozen_beyond_its_lease_wakes_up_and_writes_nothing(c
     assert_one_writer_a_term(terms)
 
 
-@pytest.mark.disturbs("product")
+@pytest.mark.process_nodes  # on kind, both are deleted in the middle of a resize (test_scaling)
 def test_two_operators_that_start_at_once_have_one_writer(chat: Objects) -> None:
     core = client.CoreV1Api(chat.api)
     with audited(chat, "chat") as terms:

@@ -1,6 +1,7 @@
 """What is expected of each stage, while mixes change and while they do not."""
 
 import math
+from dataclasses import fields, replace
 
 import pytest
 
@@ -173,3 +174,19 @@ def test_a_replica_is_kept_as_long_as_taking_it_away_would_cost() -> None:
     measured = holds(policy(scale_down_window=None, drain_prefill=5.0, drain_decode=200.0), past)
     assert (measured.prefill, measured.decode) == (65.0, 260.0)
     assert holds(policy(scale_down_window=30.0), past).decode == 30.0
+
+
+@pytest.mark.parametrize(("step", "after"), [(15.0, 60), (1.0, 4)])
+def test_a_short_step_asks_for_quick_answers(step: float, after: int) -> None:
+    """The rate falls from 11/s to 1/s: after so many seconds nothing of 11/s is left in "now"."""
+    steady = history(arriving=None)
+    low = round(after / step)
+
+    def changed(samples: int) -> History:
+        rates = (11.0,) * (SAMPLES - samples) + (1.0,) * samples
+        known = {f.name: getattr(steady, f.name) for f in fields(History)}
+        series = {name: replace(s, step=step) for name, s in known.items() if s is not None}
+        return History(**series | {"request_rate": Series(0.0, step, rates)})
+
+    assert expected(changed(low)).arriving.request_rate == pytest.approx(1.0)
+    assert expected(changed(low - 1)).arriving.request_rate > 1.0

@@ -22,7 +22,8 @@ from pdscale.scaling.history import History, Lengths
 from pdscale.scaling.policy import Policy
 from pdscale_forecaster.series import Forecast, Series, TooShort
 
-NOW: Final[Seconds] = 60.0  # what arrives "now"; one sample of 15 s scatters twice as much
+NOW: Final[Seconds] = 60.0  # how far back "now" reaches at most: four samples at the default step of 15 s
+SAMPLES: Final = 4  # or so many samples if these are less; one scatters twice as much
 LENGTHS_WINDOW: Final[Seconds] = 300.0  # lengths move slowly; five minutes smooth a burst of long ones
 ENOUGH_ROUNDS: Final = 100  # the mean of so many lengths of cv 1 is within 20 % (two standard errors)
 CHANCE: Final = 3.0  # standard errors: a change by chance once in 700 looks, three hours of them
@@ -99,12 +100,16 @@ def beyond_counting(forecast: Forecast, *, step: Seconds) -> float:
 
 
 def _window(history: History) -> Seconds:
-    """How far back "now" reaches: a minute, or less once enough rounds of another kind have come since."""
+    """How far back "now" reaches: a few samples, or less once enough rounds of another kind have come since.
+
+    Whoever asks for a step of 1 s wants to be answered in seconds.
+    """
     step = history.request_rate.step
-    short = next((w for w in (step, 2 * step) if w < NOW and _rounds(history, w) >= ENOUGH_ROUNDS), NOW)
-    newest, minute = history.arriving(window=short), history.arriving(window=NOW)
-    if newest is None or minute is None or _within(newest.mean, minute.mean):
-        return NOW
+    usual = min(NOW, SAMPLES * step)
+    short = next((w for w in (step, 2 * step) if w < usual and _rounds(history, w) >= ENOUGH_ROUNDS), usual)
+    newest, lately = history.arriving(window=short), history.arriving(window=usual)
+    if newest is None or lately is None or _within(newest.mean, lately.mean):
+        return usual
     return short
 
 
@@ -116,7 +121,7 @@ def _rounds(history: History, window: Seconds) -> float:
 def _lengths_of_arrivals(history: History, now: Seconds) -> Lengths | None:
     """Of what arrives now, or of as long as it takes to see enough rounds."""
     windows = (now, NOW, 2 * NOW, LENGTHS_WINDOW)
-    enough = (w for w in windows if w == now < NOW or _rounds(history, w) >= ENOUGH_ROUNDS)
+    enough = (w for w in windows if _rounds(history, w) >= ENOUGH_ROUNDS)
     return history.arriving(window=next(enough, LENGTHS_WINDOW))
 
 
