@@ -20,8 +20,9 @@ from pdscale.model.pools import Role
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
-from pdscale.placement.ampd import AMPD
+from pdscale.placement.ampd import AMPD, has_slack
 from pdscale.placement.baselines import to_quietest
+from pdscale.placement.candidates import taking_work
 from pdscale.placement.correction import Correction
 from pdscale.placement.policy import Placement, PlacementPolicy, PlacementReason, Round, remote
 from pdscale.scenarios.settings import OrderName, PlacementName, Settings
@@ -51,11 +52,8 @@ class Quietest:
         if self.first and request.history == 0:
             return to_quietest(view, decode, PlacementReason.FIRST_ROUND, rng)
         limit = self.rule.alpha * self.rule.slo.ttft
-        slack = [
-            e
-            for e in view.endpoints
-            if e.role is Role.PREFILL and e.takes_new_work and (e.load.ttft is None or e.load.ttft <= limit)
-        ]
+        found = taking_work(view, Role.PREFILL, without=(decode.name,))
+        slack = [e for e in found if has_slack(e.load.ttft, limit)]
         if slack:
             rng.shuffle(slack)
             return remote(min(slack, key=lambda e: e.load.queued_tokens), PlacementReason.PREFILL_SLACK)

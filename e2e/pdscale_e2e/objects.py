@@ -1,7 +1,9 @@
 """ServingDeployments as tests and benchmarks use them: built, created, read, waited for."""
 
 import copy
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -157,3 +159,22 @@ def gpus_held(pods: list[Any]) -> int:
         for c in pod.spec.containers
         if c.resources
     )
+
+
+@contextmanager
+def gpus_watched(objects: Objects, name: str) -> Iterator[list[int]]:
+    """GPUs held by a ServingDeployment's pods, looked at again and again until the block ends."""
+    seen: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append(gpus_held(objects.pods(name)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()

@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from pdscale_e2e.cluster import Cluster
 from pdscale_e2e.install import NAMESPACE, lease_holder, pod_of, wait_for_operator
-from pdscale_e2e.objects import GROUP, PLURAL, Objects, gpus_held, on_nodes, serving
+from pdscale_e2e.objects import GROUP, PLURAL, Objects, gpus_watched, on_nodes, serving
 from pdscale_e2e.waiting import eventually
 
 pytestmark = pytest.mark.cluster
@@ -161,23 +161,11 @@ def test_an_object_made_again_while_its_pods_go_keeps_the_budget(objects: Object
     )
     objects.create(copy.deepcopy(again))
     objects.wait("again", kind="Ready", status="True", within=60)
-    seen: list[int] = []
-    over = threading.Event()
-
-    def count() -> None:
-        while not over.is_set():
-            seen.append(gpus_held(objects.pods("again")))
-
-    counter = threading.Thread(target=count)
-    counter.start()
-    try:
+    with gpus_watched(objects, "again") as seen:
         objects.delete("again")
         eventually(lambda: not exists(objects, "again"), within=30, what="the object is gone")
         made = objects.create(copy.deepcopy(again))
         objects.wait("again", kind="Ready", status="True", within=120)
-    finally:
-        over.set()
-        counter.join()
     assert objects.get("again")["metadata"]["uid"] == made["metadata"]["uid"]
     apps: Any = client.AppsV1Api(objects.api)
     for deployment in apps.list_namespaced_deployment(objects.namespace).items:

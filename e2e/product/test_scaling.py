@@ -1,7 +1,6 @@
 """Pools follow the load that the metrics show, within bounds and budget, and stay when nothing is known."""
 
 import random
-import threading
 from collections.abc import Callable
 
 import httpx
@@ -10,7 +9,7 @@ from kubernetes import client
 
 from pdscale_e2e.cluster import Cluster
 from pdscale_e2e.install import NAMESPACE, wait_for_operator
-from pdscale_e2e.objects import Objects, gpus_held, on_nodes, serving
+from pdscale_e2e.objects import Objects, gpus_watched, on_nodes, serving
 from pdscale_e2e.prometheus import Prometheus
 from pdscale_e2e.waiting import eventually
 
@@ -47,17 +46,8 @@ def test_the_budget_holds_at_every_instant_while_the_load_jumps(objects: Objects
     objects.create(serving("tight", prefill=STATUS, decode=STATUS, gpuBudget=budget))
     dial("tight", 1.0)
     objects.wait("tight", kind="Ready", status="True", within=60)
-    seen: list[int] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.is_set():
-            seen.append(gpus_held(objects.pods("tight")))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     chance = random.Random(7)
-    try:
+    with gpus_watched(objects, "tight") as seen:
         for _ in range(6):
             dial("tight", chance.choice([0.2, 4.0, 20.0]))
             before = len(seen)
@@ -66,9 +56,6 @@ def test_the_budget_holds_at_every_instant_while_the_load_jumps(objects: Objects
         eventually(
             lambda: sum(objects.replicas("tight")) == budget, within=40, what="the whole budget is used"
         )
-    finally:
-        over.set()
-        watcher.join()
     assert max(seen) <= budget
     assert max(seen) > 2
     objects.wait("tight", kind="SLOAttainable", status="False")

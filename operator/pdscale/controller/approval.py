@@ -16,8 +16,7 @@ from pdscale.kube.status import timestamp
 from pdscale.model.plan import Plan
 from pdscale.model.pools import Targets
 from pdscale.model.units import Seconds
-from pdscale.scaling.autoscaler import Observation
-from pdscale.scaling.limits import shrink_before_grow, within_bounds, within_budget
+from pdscale.scaling.autoscaler import Observation, limited
 from pdscale.scaling.policy import Policy
 
 
@@ -85,15 +84,5 @@ def _stands(before: Proposal, moment: Moment) -> bool:
 
 def steps(approved: Proposal, policy: Policy, observation: Observation) -> Targets:
     """How far an approved proposal may go now: bounds and budget hold for what people want, too."""
-    plan = within_bounds(Plan(approved.targets), prefill=policy.prefill, decode=policy.decode)
-    plan = within_budget(
-        plan, prefill=policy.prefill, decode=policy.decode, gpus=policy.gpus, budget=policy.gpu_budget
-    )
-    plan = shrink_before_grow(
-        plan,
-        prefill=observation.prefill,
-        decode=observation.decode,
-        gpus=policy.gpus,
-        budget=policy.gpu_budget,
-    )
-    return plan.targets
+    _, step = limited(Plan(approved.targets), policy, observation)
+    return step.targets

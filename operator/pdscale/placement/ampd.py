@@ -56,9 +56,9 @@ class AMPD:
         if not found:
             return local(decode, PlacementReason.NO_PREFILL_REPLICA)
         for prefill in _at_random(found, rng):
-            if _slack(prefill.load.ttft, self.alpha * self.slo.ttft):
+            if has_slack(prefill.load.ttft, self.alpha * self.slo.ttft):
                 return remote(prefill, PlacementReason.PREFILL_SLACK)
-        if _slack(decode.load.itl, self.beta * self.slo.tpot):
+        if has_slack(decode.load.itl, self.beta * self.slo.tpot):
             return local(decode, PlacementReason.DECODE_SLACK)
         # Replicas are alike, so the shortest queue is the cheapest one.
         best, _ = quietest_prefill(view, without=decode.name, rng=rng)
@@ -83,7 +83,8 @@ class AMPD:
         return self.profile.prefill_seconds(endpoint.load.queued_tokens)
 
 
-def _slack(mean: Seconds | None, limit: Seconds) -> bool:
+def has_slack(mean: Seconds | None, limit: Seconds) -> bool:
+    """A replica of which no round has ended lately has."""
     return mean is None or mean <= limit
 
 

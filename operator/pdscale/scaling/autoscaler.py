@@ -128,28 +128,36 @@ class Autoscaler:
         decision: Decision, policy: Policy, observation: Observation, *, needed: Targets | None = None
     ) -> Decision:
         """Bounds, budget and mode: they hold whatever the stages before have said."""
-        plan = within_bounds(decision.plan, prefill=policy.prefill, decode=policy.decode)
-        plan = within_budget(
-            plan,
-            prefill=policy.prefill,
-            decode=policy.decode,
-            gpus=policy.gpus,
-            budget=policy.gpu_budget,
-            needed=needed,
-        )
-        wanted = plan.targets
-        plan = shrink_before_grow(
-            plan,
-            prefill=observation.prefill,
-            decode=observation.decode,
-            gpus=policy.gpus,
-            budget=policy.gpu_budget,
-            flips=policy.flips,
-        )
+        aim, plan = limited(decision.plan, policy, observation, needed=needed)
+        wanted = aim.targets
         if policy.mode is Mode.RECOMMEND:
             plan = plan.noting(Reason.RECOMMEND_ONLY, "scaling.mode is Recommend")
             return replace(decision, plan=plan, wanted=wanted, apply=None)
         return replace(decision, plan=plan, wanted=wanted, apply=plan.targets)
+
+
+def limited(
+    plan: Plan, policy: Policy, observation: Observation, *, needed: Targets | None = None
+) -> tuple[Plan, Plan]:
+    """A plan within bounds and budget, and how far it may go now: for people's plans as for ours."""
+    inside = within_bounds(plan, prefill=policy.prefill, decode=policy.decode)
+    inside = within_budget(
+        inside,
+        prefill=policy.prefill,
+        decode=policy.decode,
+        gpus=policy.gpus,
+        budget=policy.gpu_budget,
+        needed=needed,
+    )
+    step = shrink_before_grow(
+        inside,
+        prefill=observation.prefill,
+        decode=observation.decode,
+        gpus=policy.gpus,
+        budget=policy.gpu_budget,
+        flips=policy.flips,
+    )
+    return inside, step
 
 
 def _usable(history: History | NoData, policy: Policy, now: Seconds) -> History | NoData:
