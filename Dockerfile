@@ -18,8 +18,10 @@ RUN python -m venv /pip \
  && python -m venv --without-pip /opt/pdscale \
  && echo /opt/pdscale/app > "$(/opt/pdscale/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/app.pth"
 
+# OWN names the folder of our own wheel: pdscale-compiled is the router's with COMPILED=1.
 FROM build AS package
-COPY build/wheels/pdscale /wheels
+ARG OWN=pdscale
+COPY build/wheels/${OWN} /wheels
 RUN $PIP install --no-deps --target /opt/pdscale/app /wheels/*.whl \
  && rm -rf /opt/pdscale/app/bin \
  && $COMPILE /opt/pdscale/app
@@ -84,6 +86,17 @@ RUN $PIP install --target /opt/pdscale/app /wheels/*.whl \
 FROM e2e AS gpu-plugin
 COPY --from=gpu-plugin-libraries /opt/pdscale/app /opt/pdscale/app
 ENTRYPOINT ["python", "-m", "pdscale_e2e.gpu_plugin"]
+
+# The router with what it needs to be a gateway's endpoint picker, which weighs as much as all else of it together.
+FROM build AS picker-libraries
+COPY build/wheels/endpoint-picker /wheels
+RUN $PIP install --target /opt/pdscale/app /wheels/*.whl \
+ && rm -rf /opt/pdscale/app/bin /opt/pdscale/app/test \
+ && $COMPILE /opt/pdscale/app
+
+FROM router AS endpoint-picker
+COPY --from=picker-libraries /opt/pdscale/app /opt/pdscale/app
+ENTRYPOINT ["python", "-m", "pdscale.router"]
 
 FROM scratch AS prometheus
 COPY build/images/prometheus/prometheus /bin/prometheus

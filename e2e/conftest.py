@@ -24,6 +24,11 @@ from pdscale_e2e.waiting import eventually
 _LAST_LINES = 60
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("bare") is None)
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     try:
@@ -68,7 +73,7 @@ def a_namespace(api: client.ApiClient) -> Iterator[str]:
     core.create_namespace({"metadata": {"name": name}})
     eventually(
         lambda: core.read_namespaced_service_account("default", name),
-        within=20,
+        within=60,  # as controllers may be coming back from an API server that was away
         what=f"the default ServiceAccount of namespace {name}",
     )
     yield name

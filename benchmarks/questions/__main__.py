@@ -25,6 +25,8 @@ def main() -> int:
     parser.add_argument("--seeds", default="1,2,3", metavar="N[,N]")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time")
     parser.add_argument("--quick", action="store_true", help="less of everything")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="most workloads drawn at random")
+    parser.add_argument("--parts", default="", metavar="NAME[,NAME]", help="only these, where one has parts")
     flags = parser.parse_args()
     for name in ("traces", "profiles"):
         folder = getattr(flags, name)
@@ -34,7 +36,8 @@ def main() -> int:
     if unknown := [name for name in asked if name not in known]:
         parser.error(f"--only: must be among {', '.join(known)}, got {', '.join(unknown)}")
     seeds = tuple(int(seed) for seed in flags.seeds.split(","))
-    given = Given(flags.traces, flags.profiles, seeds, flags.quick, flags.jobs)
+    parts = tuple(flags.parts.split(",")) if flags.parts else ()
+    given = Given(flags.traces, flags.profiles, seeds, flags.quick, flags.jobs, flags.sample, parts)
     for name in asked:
         _ask(name, given, flags.seeds)
     return 0
@@ -45,10 +48,15 @@ def _ask(name: str, given: Given, seeds: str) -> None:
         f"python -m benchmarks.questions --traces TRACES --profiles PROFILES --only {name} --seeds {seeds}"
     )
     print(f"asking {name}, seeds {seeds}", file=sys.stderr)
+    if given.sample:
+        command += f" --sample {given.sample}"
+    if given.parts:
+        command += f" --parts {','.join(given.parts)}"
     started = time.monotonic()
     answer = questions()[name](given)
     seconds = time.monotonic() - started
-    path = keep(name, answer, command=command + (" --quick" if given.quick else ""), seconds=seconds)
+    kept_as = "-".join((name, *given.parts))  # parts asked one after the other stand beside one another
+    path = keep(kept_as, answer, command=command + (" --quick" if given.quick else ""), seconds=seconds)
     print(section(read(path)))
     print(f"wrote {path} after {seconds:.0f} s", file=sys.stderr)
 

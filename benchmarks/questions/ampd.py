@@ -7,7 +7,7 @@ which first rounds go to the shortest queue and the gates are asked for later ro
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final, NamedTuple
 
@@ -21,10 +21,10 @@ from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
 from pdscale.placement.ampd import AMPD, has_slack
-from pdscale.placement.baselines import to_quietest
 from pdscale.placement.candidates import taking_work
 from pdscale.placement.correction import Correction
 from pdscale.placement.policy import Placement, PlacementPolicy, PlacementReason, Round, remote
+from pdscale.placement.shortest import ShortestQueue
 from pdscale.scenarios.settings import OrderName, PlacementName, Settings
 from pdscale.sim.judge import Verdict
 
@@ -39,6 +39,7 @@ class Quietest:
 
     rule: AMPD
     first: bool
+    _queue: ShortestQueue = field(default_factory=ShortestQueue)
 
     def place(
         self,
@@ -50,7 +51,7 @@ class Quietest:
         rng: random.Random,
     ) -> Placement:
         if self.first and request.history == 0:
-            return to_quietest(view, decode, PlacementReason.FIRST_ROUND, rng)
+            return self._queue.send(request, view, decode, PlacementReason.FIRST_ROUND, now=now, rng=rng)
         limit = self.rule.alpha * self.rule.slo.ttft
         found = taking_work(view, Role.PREFILL, without=(decode.name,))
         slack = [e for e in found if has_slack(e.load.ttft, limit)]
@@ -116,8 +117,8 @@ def answer(given: Given) -> Answer:
             f"+402 %, without absolute figures; {PAPER_LOCAL} of the prefills were local.",
             "AMPD falls below all remote because it takes the first replica of a random order whose "
             "mean over ten seconds is within its limit: it looks at no queue, and prompts are heavy- "
-            "tailed. Loads of this instant instead of up to half a second old change nothing. All "
-            "remote goes to the shortest queue.",
+            "tailed. A load's age does not matter to a mean over ten seconds. All remote goes to the "
+            "shortest queue.",
             "The gate is a mean over legs that have ended: a replica with slack gets everybody's "
             "rounds until the first of them are through.",
         ),

@@ -20,6 +20,10 @@ from pdscale.scenarios.settings import Settings
 
 FOLDER: Final = Path("build/questions")
 _VERDICTS: Final = {None: "", True: "yes", False: "**NO**"}
+_THINNED: Final = (
+    "Thinned: with `--quick` excerpts are shorter and loads further apart, so a ratio says little beyond its "
+    "first digit."
+)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -27,13 +31,20 @@ R = TypeVar("R")
 @dataclass(frozen=True, slots=True)
 class Given:
     """``traces`` and ``profiles`` are folders of files as docs/simulator.md has them. The first seed is the
-    one that searches use. ``quick`` wants the same form from less: for trying out, not for publishing."""
+    one that searches use. ``quick`` wants the same form from less: for trying out, not for publishing.
+    ``sample`` is the most workloads that a question draws at random, 0 as many as it likes; ``parts`` are
+    those of a question that has several, none named means all."""
 
     traces: Path
     profiles: Path
     seeds: tuple[int, ...] = (1, 2, 3)
     quick: bool = False
     jobs: int = 2
+    sample: int = 0
+    parts: tuple[str, ...] = ()
+
+    def asks(self, part: str) -> bool:
+        return not self.parts or part in self.parts
 
     def settings(self, **flags: str) -> Settings:
         """Of ``pdscale compare``, by its flags' names with _ for -; the seeds are ours."""
@@ -113,14 +124,25 @@ def shown(folder: Path = FOLDER) -> str:
 def section(document: dict[str, Any]) -> str:
     asked = f"`{document['command']}` ({document['seconds']} s)"
     parts = [f"## {document['title']}", document["question"], asked]
+    if "--quick" in document["command"]:
+        parts.append(_THINNED)
     if document["goals"]:
         header = ("metric", "value", "unit", "goal", "ok", "config")
-        parts.append(_lined(header, [[str(goal[column]) for column in header] for goal in document["goals"]]))
+        rows = [goal | {"ok": _told(goal)} for goal in document["goals"]]
+        parts.append(_lined(header, [[str(row[column]) for column in header] for row in rows]))
     for table in document["tables"]:
         parts += [f"**{table['caption']}**", _lined(table["header"], table["rows"])]
     if document["notes"]:
         parts.append("\n".join(f"- {note}" for note in document["notes"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _told(goal: dict[str, Any]) -> str:
+    """Met, or by how much not, in the row's unit."""
+    if "NO" not in goal["ok"]:
+        return str(goal["ok"])
+    bound = float(goal["goal"].split()[-1])
+    return f"{goal['ok']}, by {abs(float(goal['value']) - bound):.3g}"
 
 
 def _goal(row: Row) -> dict[str, str]:

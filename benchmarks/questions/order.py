@@ -5,7 +5,7 @@ replicas whatever waits there; the rest of our rule stays.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.questions.frame import Answer, Given, Table
@@ -16,10 +16,10 @@ from pdscale.model.cluster import ClusterView, Endpoint
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
-from pdscale.placement.baselines import to_quietest
 from pdscale.placement.correction import Correction
 from pdscale.placement.cost import CostBased
 from pdscale.placement.policy import Placement, PlacementPolicy, PlacementReason, Round
+from pdscale.placement.shortest import ShortestQueue
 from pdscale.scenarios.settings import OrderName, PlacementName
 
 PLAIN: Final = "CostBased without deflection"
@@ -32,6 +32,7 @@ class Undeflected:
     """First rounds remote, later ones as ``policy`` says."""
 
     policy: PlacementPolicy
+    _queue: ShortestQueue = field(default_factory=ShortestQueue)
 
     def place(
         self,
@@ -43,7 +44,7 @@ class Undeflected:
         rng: random.Random,
     ) -> Placement:
         if request.history == 0:
-            return to_quietest(view, decode, PlacementReason.FIRST_ROUND, rng)
+            return self._queue.send(request, view, decode, PlacementReason.FIRST_ROUND, now=now, rng=rng)
         return self.policy.place(request, view, decode, now=now, rng=rng)
 
 
@@ -78,7 +79,9 @@ def answer(given: Given) -> Answer:
             "A prompt that an engine has begun is not interrupted: whoever is let in behind 85 k "
             "tokens waits for 5 s in any order. The headroom study's engines let others in between "
             "chunks.",
-            "`loads of this instant` is no policy: it says what the age of loads, up to 0.5 s, costs.",
+            "`loads of this instant` is no policy: it says what is left of the age of loads. Prefill "
+            "replicas are asked before a round of 512 new tokens or more is placed; other loads are up "
+            "to 1.5 s old.",
         ),
     )
 

@@ -33,6 +33,7 @@ SPLITS: Final = tuple(Targets(p, REPLICAS - p) for p in range(1, REPLICAS))
 WORKLOADS: Final = 100
 ROUNDS: Final = 1500  # of a run at least; the first fifth only fills the fleet
 SECONDS: Final = 60.0  # likewise; a run shorter than its queues can grow carries any rate
+ANSWERS: Final = 3  # likewise, of the mean answer that a stream is found in: batches take one to fill
 TARGET: Final = 0.9
 
 
@@ -47,7 +48,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Splits by both formulas, and the rate that each split carries."""
+    """Splits by both formulas, and the rate that each split carries; of those that carry less than 0.95
+    times another, 0."""
 
     point: Point
     formula: Targets
@@ -70,7 +72,7 @@ class Found:
 
 
 def answer(given: Given) -> Answer:
-    count = 5 if given.quick else WORKLOADS
+    count = min(5 if given.quick else WORKLOADS, given.sample or WORKLOADS)
     found = given.each(every_split, points(given, count))
     losses = sorted(f.loss(f.formula) for f in found)
     by_means = sorted(f.loss(f.by_means) for f in found)
@@ -84,11 +86,16 @@ def answer(given: Given) -> Answer:
         Row("splits that variance changes", sum(f.formula != f.by_means for f in found), "workloads", config),
     )
     return Answer(
-        title="5. The ratio formula against every split",
+        title="Question 5: the ratio formula against every split",
         question="What does the closed form lose against every split, and what is length variance worth?",
         tables=(_worst(found),),
         goals=goals,
-        notes=("Searches stop at 4 % and runs are short, so splits within 2 % are taken as equally good.",),
+        notes=(
+            "Searches stop at 4 % and runs are short, so splits within 2 % are taken as equally good.",
+            f"{len(found)} workloads were drawn; the question asks for {WORKLOADS}.",
+            "The KV's way is a stage of its own: one transfer at a time into a decode replica, 5 ms each and "
+            "its bytes at 25 GB/s. Short answers are bounded by it before they are by anything else.",
+        ),
     )
 
 
@@ -110,8 +117,14 @@ def points(given: Given, count: int) -> list[Point]:
 def every_split(point: Point) -> Found:
     demand = _demand(point, variance=True)
     formula, by_means = _split(demand), _split(_demand(point, variance=False))
-    expected = demand.carried_by(formula)
-    rates = {split: _carried(point, split, expected) for split in SPLITS}
+    asked = dict.fromkeys(
+        (formula, by_means, *sorted(SPLITS, key=lambda s: abs(s.prefill - formula.prefill)))
+    )
+    rates: dict[Targets, float] = {}
+    for split in asked:
+        most = max(rates.values(), default=0.0)
+        worth = split in (formula, by_means) or not most or _attained(point, split, 0.95 * most) >= TARGET
+        rates[split] = _carried(point, split, max(most, demand.carried_by(formula))) if worth else 0.0
     return Found(point, formula, by_means, rates)
 
 
@@ -143,7 +156,9 @@ def _carried(point: Point, split: Targets, expected: float) -> float:
 
 
 def _attained(point: Point, split: Targets, rate: float) -> float:
-    seconds = max(SECONDS, ROUNDS / rate)
+    output = point.task.output
+    longest = output.mean * (1 + output.cv * output.cv) * point.settings.tpot  # of what is being answered
+    seconds = max(SECONDS, ROUNDS / rate, ANSWERS * longest)
     rng = random.Random(f"{point.task.name} {point.seed}")
     trace = phased([Phase(seconds, rate, point.task)], rng=rng)
     traffic = Traffic.of(sessions_of(trace, seconds_per_token=point.settings.pace))

@@ -6,8 +6,10 @@ loads and a difference is one that was run. Searched on the first seed; the othe
 was found and show how much of it was luck.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Final
 
 from pdscale.model.slo import SLO
@@ -53,7 +55,8 @@ TARGETS: Final = (Target(0.9), Target(0.99), Target(0.9, strict=True), Target(0.
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """``low`` is the least load tried, and ``high`` about the largest."""
+    """``low`` is the least load tried, ``high`` about where rules fail; twice that is the largest tried,
+    since denser starts leave too few rounds to judge."""
 
     settings: Settings
     rule: Rule
@@ -66,11 +69,12 @@ class Search:
 @dataclass(frozen=True, slots=True)
 class Most:
     """``verdict`` at the largest load that attains the target, ``None`` if the least one tried misses it;
-    ``others`` are the further seeds' shares there."""
+    ``others`` are the further seeds' shares there. ``bound``: no load that was tried misses it."""
 
     load: float
     verdict: Verdict | None
     others: tuple[float, ...] = ()
+    bound: bool = False
 
     @property
     def rate(self) -> float:
@@ -92,6 +96,7 @@ def run(settings: Settings, rule: Rule, load: float, seed: int) -> Verdict:
 def searched(asked: Search) -> dict[Target, Most]:
     first, *others = asked.settings.seed
     runs = _Runs(asked, first)
+    checked = cache(partial(run, asked.settings, asked.rule))  # several targets often end at one load
     found: dict[Target, Most] = {}
     for target in asked.targets:
         at = runs.largest(target)
@@ -99,8 +104,8 @@ def searched(asked: Search) -> dict[Target, Most]:
             found[target] = Most(asked.low, None)
             continue
         load = runs.load(at)
-        checks = tuple(target.of(run(asked.settings, asked.rule, load, seed)) for seed in others)
-        found[target] = Most(load, runs.at(at), checks)
+        checks = tuple(target.of(checked(load, seed)) for seed in others)
+        found[target] = Most(load, runs.at(at), checks, bound=at == runs.top)
     return found
 
 
@@ -115,6 +120,14 @@ class _Runs:
     def load(self, at: int) -> float:
         return self.asked.low * self.asked.step**at
 
+    @property
+    def top(self) -> int:
+        """The first place at twice the load that was expected to be too high."""
+        return self._place(2 * self.asked.high)
+
+    def _place(self, load: float) -> int:
+        return math.ceil(math.log(load / self.asked.low) / math.log(self.asked.step))
+
     def at(self, at: int) -> Verdict:
         if at not in self._known:
             self._known[at] = run(self.asked.settings, self.asked.rule, self.load(at), self.seed)
@@ -124,11 +137,11 @@ class _Runs:
         """The last place that attains it before one that does not, among those that bisection looks at."""
         if target.of(self.at(0)) < target.share:
             return None
-        above = 1
-        while self.load(above) < self.asked.high:
-            above += 1
-        while target.of(self.at(above)) >= target.share:
-            above *= 2
+        for at in (self._place(self.asked.high), self.top):
+            if target.of(self.at(at)) < target.share:
+                break
+        else:
+            return self.top
         misses = [at for at, verdict in self._known.items() if target.of(verdict) < target.share]
         above = min(misses)
         below = max(at for at in self._known if at < above)
@@ -146,4 +159,4 @@ def told(most: Most) -> str:
     if most.verdict is None:
         return "none"
     others = f" ({', '.join(f'{share * 100:.1f}' for share in most.others)})" if most.others else ""
-    return f"{most.rate:.2f}{others}"
+    return f"{'at least ' * most.bound}{most.rate:.2f}{others}"

@@ -20,9 +20,11 @@ from benchmarks.router import decisions, soak, verdicts
 from benchmarks.router.cells import FULL, QUICK, Cell, Scenario, measure
 from benchmarks.router.connection import LoadFailed
 from benchmarks.router.foreign import Missing
+from benchmarks.router.pairs import with_compiled
 from benchmarks.router.site import NotStarted, Running, Site, Stack, start
 from benchmarks.router.stacks import STACKS
 from benchmarks.rows import FOLDER, Row, publish
+from pdscale_e2e import compiling
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +33,8 @@ def main(argv: Sequence[str]) -> int:
         return _publish("router-decisions", decisions.rows(), judge=asked.judge)
     proxies, ours = _cores()
     os.sched_setaffinity(0, {ours})
-    stacks, scenarios = _chosen(asked.only, quick=asked.quick)
+    known = _with_compiled() if asked.compiled else STACKS
+    stacks, scenarios = _chosen(asked.only, known, quick=asked.quick)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # either ends what was started
     with _site(proxies) as site:
         gc.disable()  # ours would be a stall of the proxy's; there is little to collect
@@ -59,7 +62,12 @@ def _write(table: str, cells: Sequence[Cell]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.router", description=__doc__)
     add = parser.add_argument
-    add("--quick", action="store_true", help="one short round (a minute) instead of three (six minutes)")
+    add(
+        "--quick",
+        action="store_true",
+        help="one short round (90 s) without floors instead of three (eight minutes)",
+    )
+    add("--compiled", action="store_true", help="ours also with its modules compiled (a quarter longer)")
     add("--rounds", type=int, default=0, help="how often every stack has its turn")
     add(
         "--tries",
@@ -117,15 +125,21 @@ async def _started(stacks: Sequence[Stack], site: Site) -> list[Running]:
     return running
 
 
-def _chosen(only: str, *, quick: bool) -> tuple[list[Stack], list[Scenario]]:
+def _chosen(only: str, known: Sequence[Stack], *, quick: bool) -> tuple[list[Stack], list[Scenario]]:
     """Loads and stacks may be named together; of whichever none is named, all are taken."""
     names, scenarios = {name for name in only.split(",") if name}, QUICK if quick else FULL
-    unknown = names - {s.name for s in STACKS} - {s.name for s in scenarios}
-    if unknown:
-        known = ", ".join([*(s.name for s in STACKS), *(s.name for s in scenarios)])
-        sys.exit(f"--only must name some of {known}; got {', '.join(sorted(unknown))}")
-    stacks = [s for s in STACKS if s.name in names] or [s for s in STACKS if not (quick and s.extra)]
+    possible = [*(s.name for s in known), *(s.name for s in scenarios)]
+    if unknown := names - set(possible):
+        sys.exit(f"--only must name some of {', '.join(possible)}; got {', '.join(sorted(unknown))}")
+    stacks = [s for s in known if s.name in names] or [s for s in known if not (quick and s.extra)]
     return stacks, [s for s in scenarios if s.name in names] or list(scenarios)
+
+
+def _with_compiled() -> Sequence[Stack]:
+    try:
+        return with_compiled(STACKS, compiling.compiled())
+    except compiling.CannotCompile as error:
+        sys.exit(f"--compiled: {error}")
 
 
 def _cores() -> tuple[int, int]:

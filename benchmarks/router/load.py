@@ -163,14 +163,22 @@ class Crowd:
         for asker in self._askers:
             await asker.open(port, prefill_port)
 
-    def start(self, makes: Sequence[Callable[[], bytes]], rounds: int = _ENDLESS) -> None:
-        """Each client asks what its entry of ``makes`` gives, so many times."""
+    def start(
+        self, makes: Sequence[Callable[[], bytes]], rounds: int = _ENDLESS, *, apart: float = 0.0
+    ) -> None:
+        """Each client asks what its entry of ``makes`` gives, so many times. They begin ``apart`` seconds
+        after one another."""
         self._active = len(self._askers)
         self._calm.clear()
         for asker, make in zip(self._askers, makes, strict=True):
             asker.left, asker.make = rounds, make
-        for asker in self._askers:
-            asker.ask()
+        if not apart:
+            for asker in self._askers:
+                asker.ask()
+            return
+        loop = asyncio.get_running_loop()
+        for number, asker in enumerate(self._askers):
+            loop.call_later(number * apart, asker.ask)
 
     async def finish(self) -> None:
         """Ask nothing more; wait for what is open."""

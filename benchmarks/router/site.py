@@ -68,6 +68,7 @@ class Stack:
     commands: Callable[[Site, int], list[list[str]]] | None
     split: bool = False
     extra: bool = False  # left out of a quick run
+    imports: Path | None = None  # where its processes look first
 
     @property
     def ours(self) -> bool:
@@ -94,15 +95,17 @@ def start(stack: Stack, site: Site) -> Running:
     try:
         with log.open("wb") as sink:
             for command in stack.commands(site, port):
-                running.processes.append(_launch(command, site, sink.fileno()))
+                running.processes.append(_launch(command, site, sink.fileno(), stack.imports))
         _wait(running)
     except NotStarted as error:
         raise NotStarted(f"{error}; it logged: {log.read_text(errors='replace')[-600:]}") from None
     return running
 
 
-def _launch(command: Sequence[str], site: Site, log: int) -> subprocess.Popen[bytes]:
+def _launch(command: Sequence[str], site: Site, log: int, imports: Path | None) -> subprocess.Popen[bytes]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("POD_", "KUBERNETES_"))}
+    if imports is not None:
+        environment["PYTHONPATH"] = str(imports)
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {site.core})  # this thread's, for a moment: the child begins with it
     try:

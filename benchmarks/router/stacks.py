@@ -3,7 +3,7 @@
 A *plain* stack passes requests to the decode engine. A *split* one sends each request as a prefill leg to
 the prefill engine and a decode leg to the decode engine; the client of ``direct-pd`` does that itself. Of
 ours there is each hop alone, and as ``ours-pd-path`` front, decode sidecar and prefill sidecar together.
-The *floors* are the least that a proxy in Python can do (``floors``).
+The *floors* are the least that a proxy in Python can do (``floors``). ``pairs`` adds ours as compiled.
 
 Each proxy has its defaults, except: no access log, one worker, round robin (there is one engine of each
 kind).
@@ -164,15 +164,15 @@ STACKS: Final = (
     Stack("direct", None),
     Stack("nginx", _nginx),
     Stack("haproxy", _haproxy, extra=True),
-    Stack("floor-splice", lambda s, p: _floor(s, p, "splice")),
-    Stack("floor-plain", lambda s, p: _floor(s, p, "plain")),
+    Stack("floor-splice", lambda s, p: _floor(s, p, "splice"), extra=True),
+    Stack("floor-plain", lambda s, p: _floor(s, p, "plain"), extra=True),
     Stack("vllm-router", lambda s, p: _vllm(s, p, "--worker-urls", s.decode_url)),
     Stack("sglang-router", lambda s, p: _sglang(s, p, "--worker-urls", s.decode_url)),
     Stack("ours-sidecar", _plain_sidecar),
     Stack("ours-front", _plain_front),
     Stack("ours-local", _local_sidecar, extra=True),
     Stack("direct-pd", None, split=True),
-    Stack("floor-split", lambda s, p: _floor(s, p, "split"), split=True),
+    Stack("floor-split", lambda s, p: _floor(s, p, "split"), split=True, extra=True),
     Stack(
         "vllm-router-pd",
         lambda s, p: _vllm(

@@ -5,6 +5,8 @@ counts: the machine's mood then cancels. A row whose other side is missing is le
 
 A paced stream whose proxy had to wait for its core says little: delays are the neighbour's, and tokens that
 arrive late together cost less than apart. Such a row states its figure and is not judged.
+
+Goals are the same for what is compiled and for what is not.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +16,14 @@ from statistics import median
 from typing import Final
 
 from benchmarks.router.cells import CALM, Cell, middle, of
+from benchmarks.router.pairs import COMPILED, both
 from benchmarks.rows import Goal, Row
 
 _HOPS: Final = ("ours-sidecar", "ours-front")
 _SPLIT: Final = ("ours-pd", "ours-pd-path")
 _RUST_SPLIT: Final = ("vllm-router-pd", "sglang-router-pd")
 WITHHELD: Final = "not judged"
-_UNPROXIED: Final = {"ours-pd": "direct-pd", "ours-pd-path": "direct-pd"}
+_STREAMS: Final = ("sse32", "apart32", "sse256")
 
 
 def rows(cells: Sequence[Cell]) -> list[Row]:
@@ -29,15 +32,17 @@ def rows(cells: Sequence[Cell]) -> list[Row]:
 
 
 def _ratios(cells: Sequence[Cell]) -> Iterator[Row | None]:
-    for scenario, stack in product(("short", "big"), _SPLIT):
-        goal = Goal("<=", 0.4) if (scenario, stack) == ("short", "ours-pd") else None
+    for scenario, stack in product(("short", "big"), both(_SPLIT)):
+        goal = Goal("<=", 0.4) if scenario == "short" and stack in both(("ours-pd",)) else None
         yield _ratio(cells, stack, _RUST_SPLIT, scenario, goal)
-    for scenario, stack in product(("short", "big"), _HOPS):
+    for scenario, stack in product(("short", "big"), both(_HOPS)):
         goal = Goal("<=", 1.5) if scenario == "short" else None
         yield _ratio(cells, stack, ("nginx",), scenario, goal)
-    for stack in (*_HOPS, "ours-pd"):
-        peer = "vllm-router-pd" if stack in _SPLIT else "vllm-router"
+    for stack in both((*_HOPS, "ours-pd")):
+        peer = "vllm-router-pd" if stack in both(_SPLIT) else "vllm-router"
         yield _ratio(cells, stack, (peer,), "sse256", Goal("<=", 1.0))
+    for scenario, stack in product(("short", "sse256"), (*_HOPS, *_SPLIT)):
+        yield _ratio(cells, stack + COMPILED, (stack,), scenario, None)
 
 
 def _ratio(
@@ -52,19 +57,20 @@ def _ratio(
     if not found:
         return None
     peer = peers[0] if len(peers) == 1 else "the cheaper Rust router in P/D mode"
-    unit = "token" if scenario.startswith("sse") else "request"
+    unit = "token" if scenario in _STREAMS else "request"
     row = Row(f"CPU per {unit}, {stack} / {peer}", median(found), "", _circumstances(scenario, found), goal)
     return _judged(row, mine)
 
 
 def _delays(cells: Sequence[Cell]) -> Iterator[Row | None]:
-    for stack in (*_HOPS, *_SPLIT):
-        goal = Goal("<=", 1.0) if stack != "ours-pd-path" else None
-        yield _added(cells, stack, "p50", lambda c: c.ttft_p50, None)
-        yield _added(cells, stack, "p99", lambda c: c.ttft_p99, goal)
-    for stack, scenario in product((*_HOPS, *_SPLIT), ("sse32", "sse256")):
+    ours = both((*_HOPS, *_SPLIT))
+    for stack, scenario in product(ours, ("sse32", "apart32")):
+        goal = Goal("<=", 1.0) if stack not in both(("ours-pd-path",)) else None
+        yield _added(cells, stack, scenario, "p50", lambda c: c.ttft_p50, None)
+        yield _added(cells, stack, scenario, "p99", lambda c: c.ttft_p99, goal)
+    for stack, scenario in product(ours, ("sse32", "apart32", "sse256")):
         mine = of(cells, stack, scenario)
-        direct = of(cells, _UNPROXIED.get(stack, "direct"), scenario)
+        direct = of(cells, _unproxied(stack), scenario)
         if mine:
             worst = max(c.worst_gap for c in mine)
             beside = f"{scenario}; worst {worst:.1f} ms; direct: {sum(c.stalls for c in direct)}"
@@ -73,23 +79,32 @@ def _delays(cells: Sequence[Cell]) -> Iterator[Row | None]:
             yield _judged(row, mine)
 
 
+def _unproxied(stack: str) -> str:
+    return "direct-pd" if stack in both(_SPLIT) else "direct"
+
+
 def _added(
-    cells: Sequence[Cell], stack: str, name: str, figure: Callable[[Cell], float], goal: Goal | None
+    cells: Sequence[Cell],
+    stack: str,
+    scenario: str,
+    name: str,
+    figure: Callable[[Cell], float],
+    goal: Goal | None,
 ) -> Row | None:
     """Over the direct run of the same round."""
-    direct = {c.round: figure(c) for c in of(cells, _UNPROXIED.get(stack, "direct"), "sse32")}
-    mine = [c for c in of(cells, stack, "sse32") if c.round in direct]
+    direct = {c.round: figure(c) for c in of(cells, _unproxied(stack), scenario)}
+    mine = [c for c in of(cells, stack, scenario) if c.round in direct]
     if not mine:
         return None
     found = [figure(c) - direct[c.round] for c in mine]
-    metric, config = f"TTFT {name} added over direct, {stack}", _circumstances("sse32", found)
+    metric, config = f"TTFT {name} added over direct, {stack}", _circumstances(scenario, found)
     return _judged(Row(metric, median(found), "ms", config, goal), mine)
 
 
 def _judged(row: Row, cells: Sequence[Cell]) -> Row:
     """The row, without its goal if the machine was too busy for a verdict."""
     waited = median(c.waited_each for c in cells)
-    if row.goal is None or not cells[0].scenario.startswith("sse") or waited <= CALM:
+    if row.goal is None or cells[0].scenario not in _STREAMS or waited <= CALM:
         return row
     why = f"{WITHHELD} ({row.goal}): waited {waited:.0%} of the time for its core"
     return replace(row, goal=None, config=f"{why}; {row.config}")
@@ -137,15 +152,18 @@ def _streams(scenario: str) -> tuple[_Column, ...]:
 _NOTE: Final = """\
 Medians of the rounds. Proxies on one core, mock engines and clients on another; loopback, no TLS. *short*:
 166-byte bodies, 8 tokens of JSON, 32 clients without pause; *200 kB*: 16 of them; *sse32*, *sse256*: as many
-streams of 64 tokens, one each 20 ms, all starting together. A gap is counted where the engine made none; a
-stall is one of 10 ms or more. *waited* is the share of time in which a process of the proxy could have run
-and another had its core. `ours-local` leaves parameters for the next round; `ours-pd-path` is front, decode
-sidecar and prefill sidecar together; `direct-pd` is a client that does both legs itself.
+streams of 64 tokens, one each 20 ms, all starting together; *apart32*: 32 that start 5 ms apart, so that
+their first tokens do not queue behind each other's. Each token carries the time at which it was sent: a gap
+is what was between two of them at the client and not at the engine; a stall is one of 10 ms or more.
+*waited* is the share of time in which a process of the proxy could have run and another had its core.
+`ours-local` leaves parameters for the next round; `ours-pd-path` is front, decode sidecar and prefill
+sidecar together; `direct-pd` is a client that does both legs itself. `-compiled` is the same with the modules
+that `make compiled` compiles.
 """
 
 
 def markdown(cells: Sequence[Cell]) -> str:
-    tables = (_table(cells, columns) for columns in (_REQUESTS, _streams("sse32"), _streams("sse256")))
+    tables = (_table(cells, columns) for columns in (_REQUESTS, *map(_streams, _STREAMS)))
     return "\n".join((_NOTE, *tables))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pdscale_e2e.engines.addresses import FRONT, NETWORK
 from pdscale_e2e.engines.command import SHORT_LEASES, NoEngine, Vllm, find_vllm, transfer_config
+from pdscale_e2e.engines.patience import patient
 from pdscale_e2e.engines.processes import RealEngine, real_engines, revive, wait_free
 from pdscale_e2e.engines.routers import Routers, routers
 from pdscale_e2e.engines.talk import Client
@@ -40,7 +41,8 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Vllm:
         if os.environ.get("E2E_REQUIRED"):
             pytest.fail(str(error))
         pytest.skip(str(error))
-    return with_weights(found, tmp_path_factory.mktemp("model"))
+    model, launcher = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("launcher")
+    return patient(with_weights(found, model), launcher)
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +99,8 @@ def routed(logs: Path) -> Callable[..., AbstractContextManager[Routers]]:
         *sidecar: str,
         seen_at: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[Routers]:
-        further = ("--kv-lease", lease, *sidecar)
+        # Where three engines share two cores, a first leg that comes at all is no failure, however late.
+        further = ("--kv-lease", lease, "--prefill-timeout", "3m", *sidecar)
         return routers(prefill, decode, front=FRONT, logs=logs, sidecar=further, seen_at=seen_at)
 
     return around

@@ -17,7 +17,8 @@ from pdscale_e2e.engines.talk import TEXT, Answer, Client
 from pdscale_e2e.engines.turnpike import turnpike
 
 SHORT = {"prompt": list(range(90)) * 3, "max_tokens": 6}
-LONG = {"prompt": list(range(90)) * 40, "max_tokens": 3}  # long enough to be killed over
+PROMPT = list(range(90)) * 40  # long enough to be killed over
+LONG = {"prompt": PROMPT, "max_tokens": 3}
 LOCAL = ("--placement", "AlwaysLocal")
 REMOTE = ("--placement", "AlwaysRemote")
 
@@ -27,10 +28,8 @@ async def test_a_decode_engine_killed_before_its_first_byte(
 ) -> None:
     first, second, _ = all_engines
     await asyncio.to_thread(revive, [first, second])
-    body = {**LONG, "max_tokens": 40}
     with routed([], [first, second], *LOCAL) as routers:
-        asking = asyncio.ensure_future(client.ask(routers.url, TEXT, body, session="lost"))
-        victim = await _at_work([first, second])
+        victim, body, asking = await _caught(client, routers.url, [first, second])
         await asyncio.to_thread(victim.kill)
         found = await asking
     victim.start()  # comes up while the next tests run
@@ -68,11 +67,11 @@ async def test_a_prefill_engine_killed_while_it_computes_and_then_dead(
     await asyncio.to_thread(revive, [decode, prefill])
 
     async def kill() -> None:
-        await _at_work([prefill])
+        assert await _at_work([prefill]) is prefill
         await asyncio.to_thread(prefill.kill)
 
     async with turnpike(TURNPIKE, prefill) as gate:
-        gate.arrived = kill
+        gate.arrived, gate.answered = kill, _too_late
         with routed([prefill], [decode], *REMOTE, seen_at={prefill.address: TURNPIKE}) as routers:
             during = await client.ask(routers.url, TEXT, LONG, session="during")
             assert gate.legs == 1
@@ -110,17 +109,37 @@ async def _nothing() -> None:
     """The leg passes."""
 
 
+async def _too_late() -> None:
+    """An answer that an engine gave between being seen at work and its end goes down with it."""
+    raise ConnectionResetError("the engine was killed before its answer was passed on")
+
+
 def _serving(engines: list[RealEngine]) -> RealEngine:
     """One that answers now; else the first."""
     return next((engine for engine in engines if engine.answers), engines[0])
 
 
-async def _at_work(engines: list[RealEngine]) -> RealEngine:
-    """The engine that has the request now."""
+async def _caught(
+    client: Client, url: str, engines: list[RealEngine]
+) -> tuple[RealEngine, dict[str, Any], asyncio.Future[Answer]]:
+    """An engine at work on a request, the request's body, and its answer to come."""
+    for first in range(5):  # a prompt of its own each time, which no engine has in its cache
+        body = {"prompt": [first, *PROMPT], "max_tokens": 40}
+        asking = asyncio.ensure_future(client.ask(url, TEXT, body, session=f"lost-{first}"))
+        if (engine := await _at_work(engines, unless=asking)) is not None:
+            return engine, body, asking
+    raise AssertionError("five answers were there before an engine was seen at work")
+
+
+async def _at_work(
+    engines: list[RealEngine], *, unless: asyncio.Future[Any] | None = None
+) -> RealEngine | None:
+    """The engine that has the request now; none, if the answer was there before that was seen."""
     async with asyncio.timeout(30):
-        while True:
+        while unless is None or not unless.done():
             for engine in engines:
                 figures = await asyncio.to_thread(engine.figures)
                 if figures.total("vllm:num_requests_running"):
                     return engine
             await asyncio.sleep(0.01)
+    return None

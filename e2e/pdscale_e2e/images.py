@@ -5,21 +5,23 @@
 Images are called ``localhost/pdscale/TARGET:TAG``. The prefix is spelled out because engines disagree
 about names without one, and what a node finds under the name must be what was built here: nobody can
 publish under ``localhost``, so a pod that asks for it gets the loaded image or an error.
+
+With ``--compiled`` the router's image gets compiled modules (``compiled_wheel``) and has to show, before it
+counts as built, that its Python loads them. The other images stay as they are.
 """
 
 import argparse
 import os
 import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pdscale import __version__
-from pdscale_e2e import binaries, containers, unchanged, wheels
-from pdscale_e2e.containers import Built, Containers, ImagesUnavailable
+from pdscale_e2e import binaries, compiled_wheel, compiling, containers, sbom, unchanged, wheels
+from pdscale_e2e.containers import Containers, ImagesUnavailable
+from pdscale_e2e.image_making import COMPILED, Image, Maker, saved
 from pdscale_e2e.layers import Sizes
 from pdscale_e2e.unchanged import Stamps
 
@@ -27,19 +29,10 @@ __all__ = ["TARGETS", "Image", "ImagesUnavailable", "build"]
 
 # In the order of the Dockerfile: some engines build every stage in front of the one that was asked for, so
 # a target's ingredients are its own and those of the targets before it.
-TARGETS: Final = ("router", "emulator", "operator", "e2e", "gpu-plugin", "prometheus")
+TARGETS: Final = ("router", "emulator", "operator", "e2e", "gpu-plugin", "endpoint-picker", "prometheus")
 PREFIX: Final = "localhost/pdscale"
 BASE: Final = "python:3.11-slim"
 _CONTEXT: Final = wheels.ROOT / "build" / "images"
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image that was built: what pods call it, and its archive, if one was asked for."""
-
-    reference: str
-    archive: Path | None
-    built: Built
 
 
 def build(
@@ -48,6 +41,7 @@ def build(
     tag: str = __version__,
     prefix: str = PREFIX,
     save: Path | None = None,
+    compiled: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Mapping[str, Image]:
     """Build ``targets`` from this checkout; what is there already is used again.
@@ -55,12 +49,17 @@ def build(
     Raises ``ImagesUnavailable`` if there is no engine, no base image or no wheel.
     """
     chosen = _in_order(targets)
+    if compiled and COMPILED not in chosen:
+        raise ImagesUnavailable(f"only the {COMPILED}'s image can be compiled, got {', '.join(chosen)}")
     engine = containers.find(environ)
     base = environ.get("PYTHON_BASE_IMAGE") or BASE
+    own = _compiled(engine, base) if compiled else wheels.OWN  # first, since it may be refused
     _gather(chosen, engine, base)
     context = unchanged.digest(wheels.ROOT, base=engine.inspect(base).id)
     stamps = Stamps(_CONTEXT / "made", engine, context=context)
-    maker = _Maker(engine, stamps, base, save)
+    maker = Maker(
+        engine, stamps, sbom.Base.parse(base, engine.ask(base, sbom.PROBE)), save, own, _CONTEXT / "sbom"
+    )
     return {target: maker.image(target, f"{prefix}/{target}:{tag}") for target in chosen}
 
 
@@ -76,13 +75,21 @@ def _in_order(targets: Sequence[str]) -> list[str]:
 def _gather(chosen: Sequence[str], engine: Containers, base: str) -> None:
     interpreter = wheels.Interpreter.parse(engine.ask(base, wheels.PROBE))
     for target in TARGETS[: TARGETS.index(chosen[-1]) + 1]:
-        if target in ("router", "operator"):
+        if target in ("router", "operator", "endpoint-picker"):
             wheels.gather(target, wheels.requirements(target), interpreter)
         elif target == "gpu-plugin":
             wheels.gather(target, wheels.GPU_PLUGIN, interpreter)
         elif target == "prometheus":
             _prometheus()
     wheels.own_package()
+
+
+def _compiled(engine: Containers, base: str) -> str:
+    """The name of the folder of wheels."""
+    try:
+        return compiled_wheel.gather(wheels.Interpreter.parse(engine.ask(base, wheels.PROBE))).name
+    except compiling.CannotCompile as error:
+        raise ImagesUnavailable(f"{error}; or leave COMPILED off, for an image of plain Python") from error
 
 
 def _prometheus() -> None:
@@ -100,27 +107,6 @@ def _prometheus() -> None:
     fresh.replace(copy)
 
 
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    engine: Containers
-    stamps: Stamps
-    base: str
-    save: Path | None
-
-    def image(self, target: str, reference: str) -> Image:
-        built = self.stamps.built(target, reference) or self._built(target, reference)
-        archive = self.save / f"{target}.tar" if self.save else None
-        return Image(reference, archive and _saved(self.engine, {reference: built}, archive), built)
-
-    def _built(self, target: str, reference: str) -> Built:
-        began = time.monotonic()
-        self.engine.build(target, reference, folder=wheels.ROOT, arguments={"BASE_IMAGE": self.base})
-        built = self.engine.inspect(reference)
-        self.stamps.write(target, reference, built)
-        print(f"images: {reference} is built ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
-        return built
-
-
 def bundle(
     images: Mapping[str, Image],
     targets: Sequence[str],
@@ -129,18 +115,7 @@ def bundle(
 ) -> Path:
     """One archive of several images, in which the layers that they share lie once: a node takes it sooner."""
     chosen = {images[target].reference: images[target].built for target in targets}
-    return _saved(containers.find(environ), chosen, archive)
-
-
-def _saved(engine: Containers, images: Mapping[str, Built], archive: Path) -> Path:
-    """The archive; written only when the one that is there holds another image or another name."""
-    stamp = archive.with_suffix(".id")
-    wanted = "".join(f"{reference} {built.id}\n" for reference, built in images.items())
-    if not (archive.is_file() and stamp.is_file() and stamp.read_text() == wanted):
-        stamp.unlink(missing_ok=True)
-        engine.save(list(images), archive)
-        stamp.write_text(wanted)
-    return archive
+    return saved(containers.find(environ), chosen, archive)
 
 
 def _table(images: Mapping[str, Image], engine: Containers, base: str) -> str:
@@ -166,11 +141,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--prefix", default=PREFIX, help="in front of /TARGET:TAG (default: %(default)s)")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="also write FOLDER/TARGET.tar")
     parser.add_argument("--bundle", type=Path, metavar="FILE", help="also write one archive of all of them")
+    parser.add_argument("--compiled", action="store_true", help="the router's image with compiled modules")
     given = parser.parse_args(argv)
     try:
-        made = build(given.targets or TARGETS, tag=given.tag, prefix=given.prefix, save=given.save)
+        made = build(
+            given.targets or TARGETS,
+            tag=given.tag,
+            prefix=given.prefix,
+            save=given.save,
+            compiled=given.compiled,
+        )
         if given.bundle:
             bundle(made, list(made), given.bundle)
+        for image in made.values():
+            print(f"images: what is in {image.reference}: {image.bill}", file=sys.stderr)
         print(_table(made, containers.find(), os.environ.get("PYTHON_BASE_IMAGE") or BASE))
     except ImagesUnavailable as error:
         sys.exit(f"images: {error}")

@@ -21,8 +21,10 @@ from pdscale_e2e.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "charts" / "pdscale"
+SERVING: Final = ROOT / "charts" / "pdscale-serving"
 NAMESPACE: Final = "pdscale-system"
 RELEASE: Final = "pdscale"
+OPERATOR: Final = "app.kubernetes.io/name=pdscale-operator"
 
 Manifest = dict[str, Any]
 
@@ -41,11 +43,12 @@ def crds() -> list[Manifest]:
     return [m for path in sorted((CHART / "crds").glob("*.yaml")) for m in manifests(path.read_text())]
 
 
-def rendered(values: dict[str, Any] | None = None) -> list[Manifest]:
+def rendered(values: dict[str, Any] | None = None, chart: Path = CHART) -> list[Manifest]:
     """What ``helm template`` prints for these values, without notes and tests."""
-    with helm_python.Chart.load(str(CHART)) as chart:
-        files = chart.render(values or {}, name=RELEASE, namespace=NAMESPACE)
-    return [m for path, text in sorted(files.items()) if path.endswith(".yaml") for m in manifests(text)]
+    with helm_python.Chart.load(str(chart)) as loaded:
+        files = loaded.render(values or {}, name=RELEASE, namespace=NAMESPACE)
+    found = (m for path, text in sorted(files.items()) if path.endswith(".yaml") for m in manifests(text))
+    return [m for m in found if "helm.sh/hook" not in m["metadata"].get("annotations", {})]
 
 
 def apply(
@@ -93,6 +96,11 @@ def helm_uninstall(kubeconfig: Path) -> None:
     _helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--kubeconfig", str(kubeconfig), "--wait")
 
 
+def helm_test(kubeconfig: Path) -> None:
+    """``helm test``, the chart's own look at a release; raises where its pod fails or never ends."""
+    _helm("test", RELEASE, "--namespace", NAMESPACE, "--kubeconfig", str(kubeconfig), "--timeout", "120s")
+
+
 def _helm(*arguments: str, text: str | None = None) -> None:
     command = [str(program("helm")), *arguments]
     done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
@@ -117,7 +125,7 @@ def wait_for_operator(api: client.ApiClient, within: float = 60) -> None:
     apps: Any = client.AppsV1Api(api)
 
     def ready() -> bool:
-        found = apps.list_namespaced_deployment(NAMESPACE).items
+        found = apps.list_namespaced_deployment(NAMESPACE, label_selector=OPERATOR).items
         return bool(found) and all(
             (d.status.ready_replicas or 0) >= (d.spec.replicas or 0) > 0 for d in found
         )

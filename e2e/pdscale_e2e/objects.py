@@ -1,7 +1,6 @@
 """ServingDeployments as tests and benchmarks use them: built, created, read, waited for."""
 
 import copy
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,9 +8,10 @@ from typing import Any, Final
 
 import httpx
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 
 from pdscale_e2e.lanes import LABEL, lane
-from pdscale_e2e.waiting import eventually
+from pdscale_e2e.waiting import eventually, looking
 
 GROUP: Final = ("pdscale.io", "v1alpha1")
 PLURAL: Final = "servingdeployments"
@@ -81,6 +81,15 @@ class Objects:
         )
         return found
 
+    def exists(self, name: str) -> bool:
+        try:
+            self.get(name)
+        except ApiException as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
     def patch(self, name: str, **spec: Any) -> None:
         self._custom.patch_namespaced_custom_object(*GROUP, self.namespace, PLURAL, name, {"spec": spec})
 
@@ -105,6 +114,14 @@ class Objects:
         selector = f"pdscale.io/deployment={name}" + (f",pdscale.io/role={role}" if role else "")
         core: Any = client.CoreV1Api(self.api)
         found: list[Any] = core.list_namespaced_pod(self.namespace, label_selector=selector).items
+        return found
+
+    def pods_of_role(self, role: str) -> list[Any]:
+        """Those of all objects."""
+        core: Any = client.CoreV1Api(self.api)
+        found: list[Any] = core.list_namespaced_pod(
+            self.namespace, label_selector=f"pdscale.io/role={role}"
+        ).items
         return found
 
     def wait(
@@ -165,16 +182,5 @@ def gpus_held(pods: list[Any]) -> int:
 def gpus_watched(objects: Objects, name: str) -> Iterator[list[int]]:
     """GPUs held by a ServingDeployment's pods, looked at again and again until the block ends."""
     seen: list[int] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.is_set():
-            seen.append(gpus_held(objects.pods(name)))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with looking(lambda: seen.append(gpus_held(objects.pods(name)))):
         yield seen
-    finally:
-        over.set()
-        watcher.join()

@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from typing import Final
 from pdscale_e2e.waiting import NeverHappened, eventually
 
 READER: Final = "reader"
+_INLINE: Final = re.compile(r"`([^`\n]+)`")
 _BLOCK: Final = re.compile(
     r"^(?:<!-- run-by: (?P<by>[a-z]+) -->\n)?```(?P<kind>sh|console)\n(?P<text>.*?)^```$", re.M | re.S
 )
@@ -39,6 +40,16 @@ def blocks(page: str) -> Iterator[Block]:
         script = _typed(text) if found["kind"] == "console" else text
         line = page.count("\n", 0, found.start("text")) + 1
         yield Block(line, script, found["by"] or READER)
+
+
+def inline(page: str, beginnings: Sequence[str]) -> list[str]:
+    """Commands inside of sentences and tables, in their order and each once.
+
+    Two words are the name of a command and no command; ``...`` stands for something of the reader's.
+    """
+    outside = re.sub(r"^```.*?^```$", "", page, flags=re.M | re.S)
+    found = (text for text in _INLINE.findall(outside) if text.startswith(tuple(beginnings)))
+    return list(dict.fromkeys(text for text in found if len(text.split()) > 2 and "..." not in text))
 
 
 def _typed(transcript: str) -> str:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from kubernetes import client
 
@@ -21,6 +21,11 @@ from pdscale_e2e.monitoring import PrometheusPod
 from pdscale_e2e.nodes.spec import Mode, NodeSpec, gpu_nodes
 from pdscale_e2e.objects import STATUS_TAINT
 from pdscale_e2e.prometheus import Prometheus
+
+SCALE_TARGETS: Final = (
+    {"apiGroup": "apps", "resources": ["deployments", "statefulsets"]},
+    {"apiGroup": "gangs.example.com", "resources": ["gangs"]},  # a kind of the tests' own
+)
 
 
 @contextmanager
@@ -69,8 +74,10 @@ def values(cluster: Cluster) -> dict[str, Any]:
     """The chart's values for this cluster's images and a Prometheus that scrapes every second."""
     return {
         "prometheus": {"scrapeInterval": "1s"},
+        "prometheusServer": {"enabled": False},  # each object names the test's own
         "image": _split(cluster.image("operator")),
         "router": {"image": _split(cluster.image("router"))},
+        "rbac": {"scaleTargets": [*SCALE_TARGETS]},
     }
 
 

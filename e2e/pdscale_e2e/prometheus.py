@@ -18,6 +18,8 @@ from pdscale_e2e.waiting import eventually
 
 _POD: Final = "__meta_kubernetes_pod"
 _LABEL: Final = f"{_POD}_label"
+_POOLS: Final = ("managed_by", "pdscale")
+_OPERATOR: Final = ("name", "pdscale-operator")
 
 
 class Prometheus:
@@ -78,17 +80,17 @@ def configuration(*, scrape_interval: float, kubeconfig: Path | None = None) -> 
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": timeout},
         "scrape_configs": [
-            {
-                "job_name": "pdscale",
-                "metrics_path": "/metrics",
-                "kubernetes_sd_configs": [discovery],
-                "relabel_configs": _relabeling(),
-            }
+            {"job_name": job, "kubernetes_sd_configs": [discovery], "relabel_configs": found, **more}
+            for job, found, more in (
+                ("pdscale", _relabeling(*_POOLS), {}),
+                # Its series name the namespace of the object that they are about.
+                ("pdscale-operator", _relabeling(*_OPERATOR), {"honor_labels": True}),
+            )
         ],
     }
 
 
-def _relabeling() -> list[dict[str, Any]]:
+def _relabeling(whose: str, who: str) -> list[dict[str, Any]]:
     def keep(label: str, pattern: str) -> dict[str, Any]:
         return {"action": "keep", "source_labels": [label], "regex": pattern}
 
@@ -96,7 +98,7 @@ def _relabeling() -> list[dict[str, Any]]:
         return {"source_labels": [label], "target_label": target}
 
     return [
-        keep(f"{_LABEL}_app_kubernetes_io_managed_by", "pdscale"),
+        keep(f"{_LABEL}_app_kubernetes_io_{whose}", who),
         keep(f"{_POD}_container_port_name", "engine|admin"),
         # A pod that is over keeps its address in the API for a while.
         {

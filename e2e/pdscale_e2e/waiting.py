@@ -5,8 +5,10 @@ nothing sleeps for luck. When the deadline passes, what was waited for and what 
 most useful thing to know, so the failure says both.
 """
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from kubernetes.client.exceptions import ApiException
@@ -46,3 +48,21 @@ def eventually(check: Callable[[], Seen], *, within: float, what: str, every: fl
             raise NeverHappened(f"waited {within:g}s for {what}; last seen: {seen!r}") from cause
         time.sleep(pause)
         pause = min(pause * 1.5, every)
+
+
+@contextmanager
+def looking(look: Callable[[], None], *, every: float = 0.0) -> Iterator[None]:
+    """Calls ``look`` in a thread, with pauses of ``every`` seconds, until the block ends."""
+    over = threading.Event()
+
+    def again_and_again() -> None:
+        while not over.wait(every):
+            look()
+
+    watcher = threading.Thread(target=again_and_again)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()

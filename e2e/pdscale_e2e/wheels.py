@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,7 +82,7 @@ def gather(name: str, wanted: Sequence[str], interpreter: Interpreter) -> Path:
     """A folder with wheels of ``wanted`` and all that they need."""
     options = interpreter.options()
     key = _digest("\0".join([*sorted(wanted), *options]).encode())
-    return _folder(name, key, ["download", *options, *wanted])
+    return kept(name, key, lambda fresh: _pip(["download", f"--dest={fresh}", *options, *wanted]))
 
 
 def own_package() -> Path:
@@ -91,10 +91,11 @@ def own_package() -> Path:
     for source in ("operator", "forecaster"):
         files += sorted(p for p in (ROOT / source).rglob("*") if p.is_file() and p.suffix != ".pyc")
     key = _digest(b"\0".join(str(f.relative_to(ROOT)).encode() + b"\0" + f.read_bytes() for f in files))
-    return _folder(OWN, key, ["wheel", "--no-deps", str(ROOT)])
+    return kept(OWN, key, lambda fresh: _pip(["wheel", f"--wheel-dir={fresh}", "--no-deps", str(ROOT)]))
 
 
-def _folder(name: str, key: str, command: Sequence[str]) -> Path:
+def kept(name: str, key: str, fill: Callable[[Path], None]) -> Path:
+    """The folder of that name; ``fill`` makes it anew if it was made for another ``key``."""
     folder = WHEELS / name
     stamp = folder / _KEY
     if stamp.is_file() and stamp.read_text() == key:
@@ -103,8 +104,7 @@ def _folder(name: str, key: str, command: Sequence[str]) -> Path:
     print(f"images: gathering wheels into {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=WHEELS, prefix=f".{name}-") as scratch:
         fresh = Path(scratch) / name
-        verb, *rest = command
-        _pip([verb, f"--{'dest' if verb == 'download' else 'wheel-dir'}={fresh}", *rest])
+        fill(fresh)
         (fresh / _KEY).write_text(key)
         # The old folder goes only when the new one is complete.
         shutil.rmtree(folder, ignore_errors=True)

@@ -5,6 +5,7 @@ turn it is follows from the marks ``workers``, ``together`` and ``disturbs``.
 """
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,14 +14,20 @@ from typing import Any
 import pytest
 from kubernetes import client
 
+from fakes.prometheus import FakePrometheus
+from fakes.threaded import in_a_thread
 from pdscale_e2e.cluster import Cluster
 from pdscale_e2e.cluster.standing import VARIABLE
 from pdscale_e2e.dial import start, turn
+from pdscale_e2e.fault_proxy import FaultProxy
+from pdscale_e2e.install import NAMESPACE, RELEASE, wait_for_operator
 from pdscale_e2e.lanes import Shared, waited_turn
 from pdscale_e2e.monitoring import PrometheusPod
-from pdscale_e2e.objects import Objects
+from pdscale_e2e.objects import GROUP, PLURAL, Objects
+from pdscale_e2e.operator_beside import ForkedOperator, kubeconfig_of_operator, variables
 from pdscale_e2e.product import operator_on, prometheus_on
 from pdscale_e2e.prometheus import Prometheus
+from pdscale_e2e.trial import ADMIN, Trial
 from pdscale_e2e.waiting import eventually
 
 
@@ -146,3 +153,59 @@ def dial(product: client.ApiClient, cluster: Cluster, namespace: str) -> Callabl
         turn(addresses[name], rate)
 
     return set_load
+
+
+@pytest.fixture(scope="module")
+def without_the_charts_operator(product: client.ApiClient) -> Iterator[client.ApiClient]:
+    """Nobody but a test's own operator serves its objects."""
+    apps: Any = client.AppsV1Api(product)
+    core: Any = client.CoreV1Api(product)
+    before = apps.read_namespaced_deployment_scale(RELEASE, NAMESPACE).spec.replicas
+
+    def scaled(replicas: int) -> None:
+        apps.patch_namespaced_deployment_scale(RELEASE, NAMESPACE, {"spec": {"replicas": replicas}})
+
+    scaled(0)
+    eventually(
+        lambda: not core.list_namespaced_pod(NAMESPACE).items,
+        within=60,
+        what="the chart's operators are gone",
+    )
+    yield product
+    scaled(before)
+    wait_for_operator(product)
+
+
+@pytest.fixture
+def it(
+    without_the_charts_operator: client.ApiClient, cluster: Cluster, namespace: str, tmp_path: Path
+) -> Iterator[Trial]:
+    """An operator on trial, in the test's namespace."""
+    with in_a_thread(FakePrometheus(clock=time.time)) as metrics, FaultProxy(cluster.kubeconfig) as proxy:
+        api = without_the_charts_operator
+        access = kubeconfig_of_operator(api, cluster.kubeconfig, tmp_path / "kubeconfig", server=proxy.url)
+        settings = {
+            "PDSCALE_NAMESPACES": namespace,
+            "PDSCALE_SCRAPE_INTERVAL": "1s",
+            "PDSCALE_ROUTER_IMAGE": cluster.image("router"),
+        }
+        log = cluster.logs / "pods" / f"{NAMESPACE}_beside" / "operator.0.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        operator = ForkedOperator({**variables(access, admin=ADMIN), **settings}, log)
+        trial = Trial(Objects(api, namespace, metrics.url), proxy, operator, metrics)
+        trial.load(0.5)
+        operator.start()
+        yield trial
+        proxy.faults.clear()
+        if not operator.running:
+            operator.over()
+            operator.start()  # it takes the finalizers off
+        custom: Any = client.CustomObjectsApi(api)
+        custom.delete_collection_namespaced_custom_object(*GROUP, namespace, PLURAL)
+        listed = custom.list_namespaced_custom_object
+        eventually(
+            lambda: not listed(*GROUP, namespace, PLURAL)["items"],
+            within=30,
+            what="the test's objects are gone",
+        )
+        trial.killed()

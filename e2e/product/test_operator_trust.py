@@ -17,7 +17,6 @@ import httpx
 import pytest
 import yaml
 from kubernetes import client, watch
-from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from pdscale_e2e.cluster import Cluster
@@ -163,7 +162,7 @@ def test_an_object_made_again_while_its_pods_go_keeps_the_budget(objects: Object
     objects.wait("again", kind="Ready", status="True", within=60)
     with gpus_watched(objects, "again") as seen:
         objects.delete("again")
-        eventually(lambda: not exists(objects, "again"), within=30, what="the object is gone")
+        eventually(lambda: not objects.exists("again"), within=30, what="the object is gone")
         made = objects.create(copy.deepcopy(again))
         objects.wait("again", kind="Ready", status="True", within=120)
     assert objects.get("again")["metadata"]["uid"] == made["metadata"]["uid"]
@@ -176,23 +175,13 @@ def test_an_object_made_again_while_its_pods_go_keeps_the_budget(objects: Object
 def test_a_namespace_goes_with_its_objects(chat: Objects) -> None:
     core: Any = client.CoreV1Api(chat.api)
     core.delete_namespace(chat.namespace)
-    eventually(lambda: not exists(chat, "chat"), within=30, what="the ServingDeployment is gone")
+    eventually(lambda: not chat.exists("chat"), within=30, what="the ServingDeployment is gone")
     eventually(
         lambda: chat.namespace not in {n.metadata.name for n in core.list_namespace().items},
         within=90,
         what="the namespace is gone",
     )
     core.create_namespace({"metadata": {"name": chat.namespace}})  # which the fixture takes away
-
-
-def exists(objects: Objects, name: str) -> bool:
-    try:
-        objects.get(name)
-    except ApiException as error:
-        if error.status == 404:
-            return False
-        raise
-    return True
 
 
 def annotate(objects: Objects, name: str, value: str | None) -> None:

@@ -81,6 +81,22 @@ def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
     chat.wait("chat", kind="MetricsAvailable", status="True", within=40)
 
 
+def test_spare_replicas_hours_and_reserved_gpus_are_kept_and_named(chat: Objects) -> None:
+    spare = {"maxReplicas": 8, "spareReplicas": 1}
+    chat.patch("chat", decode=spare)
+    chat.wait_replicas("chat", 1, 2, within=40)
+    always = {"start": "00:00", "end": "00:00", "timeZone": "Europe/Berlin", "prefillMinReplicas": 2}
+    chat.patch("chat", scaling={"schedules": [always]})
+    chat.wait_replicas("chat", 2, 2, within=40)
+    chat.patch("chat", reservedGpus=6)
+    eventually(lambda: sum(chat.replicas("chat")) == 6, within=40, what="all six reserved GPUs are used")
+    reasons = [step["reason"] for step in chat.get("chat")["status"]["plan"]["trail"]]
+    assert {"Scheduled", "Spare"} <= set(reasons)
+    chat.patch("chat", scaling={"schedules": [always | {"timeZone": "Europe/Berln"}]})
+    message = chat.wait("chat", kind="Ready", status="False", reason="InvalidSpec", within=30)
+    assert "such as Europe/Berlin" in message
+
+
 def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown(chat: Objects, dial: Dial) -> None:
     chat.patch("chat", scaling={"mode": "Recommend"})
     dial("chat", 11.0)

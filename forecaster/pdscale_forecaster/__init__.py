@@ -12,7 +12,8 @@ below 25, probably 22, says Ridge
 """
 
 from pdscale_forecaster.backtest import Backtest, backtest
-from pdscale_forecaster.forecasting import AUTO, MODELS, forecast
+from pdscale_forecaster.forecaster import Forecaster
+from pdscale_forecaster.forecasting import AUTO, MODELS, Remembered, forecast
 from pdscale_forecaster.gaps import resample
 from pdscale_forecaster.series import Forecast, Series, TooShort
 
@@ -21,6 +22,8 @@ __all__ = [
     "MODELS",
     "Backtest",
     "Forecast",
+    "Forecaster",
+    "Remembered",
     "Series",
     "TooShort",
     "backtest",

@@ -1,8 +1,7 @@
 """What forecasts of a series would have been worth: rolling origin, nothing from the future.
 
-At each origin ``forecast`` is called with the samples up to it, exactly as a caller would have done
-at that instant, choice of model included. It is the slow and honest yardstick; the library's own
-choice of a model rests on cheaper errors of the same kind (``calibration.hindsight``).
+A ``Forecaster`` is given the samples up to each origin, exactly as a caller would have done at that
+instant, choice of model included.
 """
 
 import math
@@ -12,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdscale_forecaster.forecasting import AUTO, forecast
+from pdscale_forecaster.catalogue import AUTO
+from pdscale_forecaster.forecaster import Forecaster
 from pdscale_forecaster.losses import coverage, pinball, wape
+from pdscale_forecaster.rolling import origins, rolling
 from pdscale_forecaster.series import Forecast, Series, TooShort
 
 
@@ -48,25 +49,18 @@ def backtest(
 ) -> Backtest | TooShort:
     """Forecast from every ``every``-th known sample after the first ``skip`` share of the series.
 
-    ``history`` (seconds) is how much of the past each forecast may see.
+    ``history`` (seconds) is how much of the past is given each time; the forecaster remembers its own errors.
     """
-    steps = math.ceil(horizon / series.step - 1e-9)
-    keep = len(series.values) if math.isinf(history) else max(1, int(history // series.step))
+    steps = series.steps(horizon)
+    forecaster = Forecaster(horizon=horizon, quantile=quantile, model=model, season=season)
+    asked = origins(series, steps=steps, first=int(skip * len(series.values)), every=every)
     said: list[Forecast] = []
     came: list[float] = []
-    too_short = 0
-    for origin in range(int(skip * len(series.values)), len(series.values) - steps, every):
-        actual = series.values[origin + steps]
-        if math.isnan(series.values[origin]) or math.isnan(actual):
-            continue
-        first = max(0, origin + 1 - keep)
-        seen = Series(series.start + first * series.step, series.step, series.values[first : origin + 1])
-        verdict = forecast(seen, horizon=horizon, quantile=quantile, model=model, season=season)
-        if isinstance(verdict, TooShort):
-            too_short += 1
-            continue
-        said.append(verdict)
-        came.append(actual)
+    for _, verdict, actual in rolling(series, asked, steps=steps, say=forecaster.forecast, history=history):
+        if isinstance(verdict, Forecast):
+            said.append(verdict)
+            came.append(actual)
+    too_short = len(asked) - len(said)
     if not said:
         return TooShort(f"no origin could be forecast, {too_short} had too little history")
     values, actuals = np.array([f.value for f in said]), np.array(came)

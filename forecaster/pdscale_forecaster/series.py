@@ -15,7 +15,7 @@ class Series:
     def __post_init__(self) -> None:
         if not self.step > 0:
             raise ValueError(f"series.step must be above 0s, got {self.step}s")
-        if any(math.isinf(v) for v in self.values):
+        if math.inf in self.values or -math.inf in self.values:
             raise ValueError("series.values must be finite or NaN, got an infinite one")
 
     @property
@@ -25,7 +25,11 @@ class Series:
 
     @property
     def known(self) -> int:
-        return sum(not math.isnan(v) for v in self.values)
+        return len(self.values) - sum(map(math.isnan, self.values))
+
+    def steps(self, seconds: float) -> int:
+        """Samples until ``seconds`` from now, rounded up: a forecast never reaches less far than asked."""
+        return math.ceil(seconds / self.step - 1e-9)
 
     def last(self, seconds: float) -> "Series":
         """The samples of the last ``seconds``, at least one if there is any."""
@@ -40,7 +44,7 @@ class Forecast:
     """The value that the series stays below with probability ``quantile``, ``horizon`` seconds ahead.
 
     ``point`` is the middle forecast, ``coverage`` the share of past forecasts of this model that
-    held, absent when there are too few to tell.
+    held, absent when there are too few to tell. ``reason`` says which models switched themselves off.
     """
 
     value: float
@@ -49,6 +53,7 @@ class Forecast:
     horizon: float
     model: str
     coverage: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ import runpy
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Final, NoReturn
 
 from pdscale import __version__
-from pdscale.controller.questions import QUESTIONS
+from pdscale.controller.questions import DASHBOARD, INTERRUPTED, QUESTIONS, SHOWS
 
 DELEGATES: Final = {
     "router": (
@@ -28,10 +29,23 @@ DELEGATES: Final = {
     ),
 }
 STUDIES: Final = {
-    "simulate": "replay a trace on simulated pools, without a GPU",
-    "compare": "the same trace under several placement and scaling rules",
+    "simulate": ("pdscale.scenarios.command", "replay a trace on simulated pools, without a GPU"),
+    "compare": ("pdscale.scenarios.command", "the same trace under several placement and scaling rules"),
+    "plan": (
+        "pdscale.scenarios.plans.command",
+        "profiles and replicas that meet an SLO on a trace with the fewest GPUs",
+    ),
+    "profile": ("pdscale.scenarios.profiling.command", "measure an engine, and write its profile"),
+    "forecast": (
+        "pdscale.scenarios.forecasts.command",
+        "what load will come, from a Prometheus or a file; nothing needs to be installed",
+    ),
+    "backtest": (
+        "pdscale.scenarios.forecasts.command",
+        "what forecasts of that load would have been worth",
+    ),
 }
-INTERRUPTED: Final = 130  # what shells report for Ctrl-C
+VIEWS: Final = {DASHBOARD: ("pdscale.controller.dashboard", SHOWS)}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in DELEGATES:
             return _delegate(arguments[0], arguments[1:])
-        if arguments and arguments[0] in STUDIES:
-            return _study(arguments)
+        if arguments and arguments[0] in {**STUDIES, **VIEWS}:
+            return _imported(arguments)
         if arguments and arguments[0] in QUESTIONS:
             return _ask(arguments)
         return _own(arguments)
@@ -57,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_command(first: Sequence[str]) -> None:
-    known = ("operator", "crd", *DELEGATES, *STUDIES, *QUESTIONS)
+    known = ("operator", "crd", *DELEGATES, *STUDIES, *VIEWS, *QUESTIONS)
     for word in first:
         near = get_close_matches(word, known, n=1)
         if word not in known and near:
@@ -71,10 +85,9 @@ def _delegate(command: str, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _study(arguments: Sequence[str]) -> int:
-    from pdscale.scenarios.command import main as study
-
-    return study(arguments)
+def _imported(arguments: Sequence[str]) -> int:
+    module, _ = {**STUDIES, **VIEWS}[arguments[0]]
+    return int(import_module(module).main(arguments))
 
 
 def _ask(arguments: Sequence[str]) -> int:
@@ -111,9 +124,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="NS",
         help="watch only this namespace; may be repeated (default: PDSCALE_NAMESPACES, or all)",
     )
-    for name, (_, what) in DELEGATES.items():
+    for name, (_, what) in {**DELEGATES, **STUDIES, **VIEWS}.items():
         commands.add_parser(name, help=what, add_help=False)
-    for name, what in {**STUDIES, **QUESTIONS}.items():
+    for name, what in QUESTIONS.items():
         commands.add_parser(name, help=what, add_help=False)
     commands.add_parser("crd", help="print the CustomResourceDefinition, for kubectl apply --server-side")
     return top

@@ -33,8 +33,9 @@ class Settings:
 
     ``namespaces`` empty means the whole cluster. ``kubeconfig`` absent means the pod's ServiceAccount, or
     outside a pod the user's own file. ``router_cluster_role`` is the ClusterRole that each
-    deployment's routers are bound to. ``lease`` is the ``NAMESPACE/NAME`` of the Lease that several
-    operators elect a writer by; absent means that this one is alone.
+    deployment's routers are bound to. ``prometheus_url`` is the metrics server of those that name none;
+    absent means that each must. ``lease`` is the ``NAMESPACE/NAME`` of the Lease that several operators
+    elect a writer by; absent means that this one is alone.
     """
 
     router_image: str = "pdscale-router:latest"
@@ -47,6 +48,7 @@ class Settings:
     kubeconfig: str | None = None
     scrape_interval: Seconds = 15.0
     lease: str | None = None
+    prometheus_url: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("router_image", "router_cluster_role", "admin_host"):
@@ -57,6 +59,11 @@ class Settings:
         if not self.scrape_interval > 0:
             raise InvalidSettings(
                 f"{_variable('scrape_interval')} must be above 0s, got {self.scrape_interval}s"
+            )
+        if self.prometheus_url is not None and not re.fullmatch(r"https?://[^/\s]\S*", self.prometheus_url):
+            raise InvalidSettings(
+                f"{_variable('prometheus_url')} must begin with http:// or https://, "
+                f"got {self.prometheus_url!r}"
             )
         if self.lease is not None and not re.fullmatch(r"[^/\s]+/[^/\s]+", self.lease):
             raise InvalidSettings(f"{_variable('lease')} must be NAMESPACE/NAME, got {self.lease!r}")
@@ -112,4 +119,5 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "kubeconfig": str,
     "scrape_interval": _seconds,
     "lease": str,
+    "prometheus_url": str,
 }

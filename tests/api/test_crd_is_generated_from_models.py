@@ -47,7 +47,7 @@ def test_the_file_has_neither_anchors_nor_references() -> None:
 def test_an_object_defaulted_by_the_schema_reads_as_one_defaulted_by_the_models() -> None:
     body = copy.deepcopy(GOOD)
     body["spec"] = _defaulted(body["spec"], SPEC)
-    assert body["spec"]["scaling"]["scaleDownWindow"] == "300s"
+    assert body["spec"]["scaling"]["interval"] == "15s"
     assert read(body).spec == read(GOOD).spec
     assert _without_empty(read(GOOD).spec.dump()) == body["spec"]
 

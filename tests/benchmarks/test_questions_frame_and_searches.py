@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 from benchmarks.questions import searches
-from benchmarks.questions.frame import Answer, Table, keep, questions, read, section, shown
-from benchmarks.questions.searches import Rule, Search, Target, searched
+from benchmarks.questions.frame import Answer, Given, Table, keep, questions, read, section, shown
+from benchmarks.questions.searches import Rule, Search, Target, searched, told
 from benchmarks.questions.workloads import trimmed
 from benchmarks.rows import Goal, Row
 
@@ -32,7 +32,7 @@ def test_an_answer_is_shown_with_its_command_and_with_the_goal_it_misses(tmp_pat
     path = keep("which", answer(), command="python -m that", seconds=12.4, folder=tmp_path)
     text = section(read(path))
     assert "`python -m that` (12 s)" in text
-    assert "| gain | 2 | x | >= 2.5 | **NO** | here |" in text
+    assert "| gain | 2 | x | >= 2.5 | **NO**, by 0.5 | here |" in text
     assert "| share | 31 | % |  |  |  |" in text
     assert "| theirs | 1.0 |" in text
 
@@ -90,6 +90,14 @@ def test_a_target_missed_at_the_least_load_is_nothing_found(monkeypatch: pytest.
     assert (found.verdict, found.rate, found.others) == (None, 0.0, ())
 
 
+def test_a_target_that_no_load_misses_is_a_bound_and_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    falling(monkeypatch)
+    found = searched(asked((1,), Target(-9.0)))[Target(-9.0)]
+    assert found.bound
+    assert found.load >= 32.0
+    assert told(found).startswith("at least ")
+
+
 def test_trimmed_sessions_have_short_waits_few_rounds_and_no_helpers(tmp_path: Path) -> None:
     columns = ("session_id", "parent_session_id", "think_s", "tool_wait_s", "input_tokens")
     rows = [("s", "", "900", "", str(n)) for n in range(40)] + [("h", "s", "1", "2", "7")]
@@ -101,3 +109,15 @@ def test_trimmed_sessions_have_short_waits_few_rounds_and_no_helpers(tmp_path: P
     assert len(kept) == 30
     assert {row["think_s"] for row in kept} == {"60"}
     assert {row["tool_wait_s"] for row in kept} == {""}
+
+
+def test_a_section_says_that_it_was_thinned(tmp_path: Path) -> None:
+    keep("a", answer("Question 1: a"), command="ask --quick", seconds=1, folder=tmp_path)
+    assert "Thinned: with `--quick`" in shown(tmp_path)
+    keep("a", answer("Question 1: a"), command="ask", seconds=1, folder=tmp_path)
+    assert "Thinned" not in shown(tmp_path)
+
+
+def test_parts_that_are_not_named_are_all_asked() -> None:
+    assert Given(Path(), Path()).asks("drift")
+    assert not Given(Path(), Path(), parts=("steady",)).asks("drift")

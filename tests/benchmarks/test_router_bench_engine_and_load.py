@@ -34,12 +34,14 @@ async def engines(transfers: Transfers) -> AsyncIterator[dict[str, int]]:
             server.close()
 
 
-async def ask(port: int, prefill: int | None, message: bytes, *, clients: int, rounds: int) -> Tally:
+async def ask(
+    port: int, prefill: int | None, message: bytes, *, clients: int, rounds: int, apart: float = 0.0
+) -> Tally:
     tally = Tally()
     crowd = Crowd(clients, tally)
     try:
         await crowd.open(port, prefill)
-        crowd.start([lambda: message] * clients, rounds=rounds)
+        crowd.start([lambda: message] * clients, rounds=rounds, apart=apart)
         await crowd.calm(within=10)
     finally:
         crowd.close()
@@ -74,6 +76,13 @@ async def test_every_token_of_every_stream_is_seen() -> None:
         tally = await ask(ports["decode"], None, message, clients=4, rounds=3)
     assert (tally.requests, tally.tokens, len(tally.ttft)) == (12, 60, 12)
     assert min(tally.transit) > 0
+
+
+async def test_clients_that_begin_apart_are_all_heard_to_the_end() -> None:
+    message = request(chat(size=166, stream=True, tokens=5), "s")
+    async with engines(Transfers()) as ports:
+        tally = await ask(ports["decode"], None, message, clients=4, rounds=2, apart=0.001)
+    assert (tally.requests, tally.tokens, len(tally.ttft)) == (8, 40, 8)
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -19,14 +19,19 @@ USED = {
     ("pdscale.io", "servingdeployments/status"): {"patch"},
     ("pdscale.io", "servingdeployments/finalizers"): {"update"},
     ("apps", "deployments"): {"get", "list", "create", "patch"},
-    ("apps", "deployments/scale"): {"patch"},
+    ("apps", "deployments/scale"): {"get", "patch"},
+    ("apps", "statefulsets/scale"): {"get", "patch"},
+    ("apps", "replicasets"): {"list"},
     ("", "services"): {"get", "create", "patch"},
     ("", "serviceaccounts"): {"get", "create", "patch"},
     ("", "configmaps"): {"get", "create", "patch"},
     ("rbac.authorization.k8s.io", "rolebindings"): {"get", "create", "patch"},
     ("rbac.authorization.k8s.io", "clusterroles"): {"bind"},
-    ("", "pods"): {"list"},
+    ("", "pods"): {"list", "patch"},
     ("events.k8s.io", "events"): {"create"},
+    ("", "resourcequotas"): {"get"},
+    ("autoscaling", "horizontalpodautoscalers"): {"list"},
+    ("keda.sh", "scaledobjects"): {"list"},
 }
 
 
@@ -120,6 +125,14 @@ def test_default_values_obey_their_schema() -> None:
 
 def test_the_operator_has_exactly_the_rights_that_it_uses() -> None:
     assert rights(operator_role()) == USED
+
+
+def test_the_scales_of_other_kinds_are_named_one_by_one() -> None:
+    gangs = {"apiGroup": "leaderworkerset.x-k8s.io", "resources": ["leaderworkersets"]}
+    found = rights(operator_role(values={"rbac": {"scaleTargets": [gangs]}}))
+    assert found["leaderworkerset.x-k8s.io", "leaderworkersets/scale"] == {"get", "patch"}
+    assert found["apps", "deployments/scale"] == {"patch"}, "of our own pools"
+    assert ("apps", "statefulsets/scale") not in found
 
 
 def test_no_role_has_a_wildcard() -> None:

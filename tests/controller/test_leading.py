@@ -12,10 +12,10 @@ from fakes.serving import SteadyMetrics, serving
 from pdscale.controller import leading
 from pdscale.controller.election import Tenure
 from pdscale.controller.leading import Leading, Lingering, boot_clock
-from pdscale.controller.login import credentials, fenced
-from pdscale.controller.loop import Loop
+from pdscale.controller.login import credentials, session
 from pdscale.controller.snapshot import Snapshot
-from pdscale.controller.wiring import kopf_operator, wire
+from pdscale.controller.under_kopf import kopf_operator
+from pdscale.controller.wiring import Operator, wire
 from pdscale.kube.client import Kube
 from pdscale.kube.errors import NotLeading
 from pdscale.kube.lease import LeaseStore
@@ -209,13 +209,13 @@ async def test_two_operators_serve_one_object_and_who_has_led_writes_nothing_mor
     for candidate in both:
         candidate.leading.seconds = 5
         tenure = candidate.leading.tenure
-        loop = wire(config, kube, lambda _: SteadyMetrics(), tenure=tenure).loop
+        operator = wire(config, kube, lambda _: SteadyMetrics(), tenure=tenure)
 
-        async def work(over: asyncio.Event, loop: Loop = loop, tenure: Tenure = tenure) -> None:
-            await kopf_operator(loop, config, stop=over, started=asyncio.Event(), fence=tenure.left)
+        async def work(over: asyncio.Event, it: Operator = operator, tenure: Tenure = tenure) -> None:
+            await kopf_operator(it.loop, config, stop=over, started=asyncio.Event(), fence=tenure.left)
 
         candidate.task = asyncio.create_task(candidate.leading.lead(work, stop=candidate.stop))
-        loops.append(loop)
+        loops.append(operator.loop)
     fake.store.create(PLURAL, "default", serving())
 
     def writer() -> dict[str, object]:
@@ -239,13 +239,13 @@ async def test_two_operators_serve_one_object_and_who_has_led_writes_nothing_mor
 async def test_kopfs_own_writes_are_fenced_as_ours_are(fake: FakeKube, tmp_path: Path) -> None:
     found = await credentials(Settings(kubeconfig=fake.kubeconfig(tmp_path / "config")))
     left = 1.0
-    session = fenced(found, lambda: left).aiohttp_session
-    async with session:
-        async with session.patch(f"{fake.address}/api/v1/namespaces/default/pods/x", json={}) as answer:
+    own = session(found, lambda: left).aiohttp_session
+    async with own:
+        async with own.patch(f"{fake.address}/api/v1/namespaces/default/pods/x", json={}) as answer:
             assert answer.status == 404
         left = 0.0
         with pytest.raises(NotLeading, match="PATCH /api/v1/namespaces/default/pods/x: not sent"):
-            await session.patch(f"{fake.address}/api/v1/namespaces/default/pods/x", json={})
-        async with session.get(f"{fake.address}/api") as answer:
+            await own.patch(f"{fake.address}/api/v1/namespaces/default/pods/x", json={})
+        async with own.get(f"{fake.address}/api") as answer:
             assert answer.status == 200
     assert len(fake.writes()) == 1

@@ -48,6 +48,7 @@ async def test_an_explanation_names_every_part_of_a_decision(it: Bench, tmp_path
         "plan",
         "steps",
         "binding",
+        "KV kept",
         "lately",
         "would change",
     ]

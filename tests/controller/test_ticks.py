@@ -8,7 +8,7 @@ from fakes.kube import PLURAL, Fault
 from fakes.kube_fields import merge_patch
 from fakes.operator import Bench
 from pdscale.controller.conditions import ALL
-from pdscale.controller.loop import SETTLING
+from pdscale.controller.refusals import SETTLING
 from pdscale.kube.scale import template_owns_replicas
 
 CHILDREN = [
@@ -237,7 +237,9 @@ async def test_a_template_change_keeps_the_replicas(it: Bench) -> None:
     before = it.replicas()
     patch = {"spec": {"router": {"image": "other:1"}}}
     it.fake.store.patch((PLURAL, "default", "chat"), patch, subresource="", manager="user", is_json=False)
-    await it.tick(after=1)
+    for _ in range(2):  # one role after the other
+        await it.tick(after=1)
+        it.fake.run_pods()
     assert it.replicas() == before
     pod = it.fake.get("deployments", "chat-decode")["spec"]["template"]["spec"]
     assert "other:1" in str(pod)
@@ -356,6 +358,10 @@ async def test_gauges_of_a_deleted_object_vanish_with_it(it: Bench) -> None:
     labels = {"namespace": "default", "name": "chat", "role": "decode"}
     value = it.operator.metrics.registry.get_sample_value
     assert value("pdscale_operator_desired_replicas", labels) == it.replicas()[1]
+    assert value("pdscale_operator_ready_replicas", labels) == it.replicas()[1]
+    whole = {"namespace": "default", "name": "chat"}
+    assert value("pdscale_operator_gpus_held", whole) == sum(it.replicas())
+    assert value("pdscale_operator_condition", {**whole, "type": "Ready"}) == 1
     it.loop.forget(Snapshot.of(it.fake.get(PLURAL, "chat")))
     assert value("pdscale_operator_desired_replicas", labels) is None
 
@@ -388,3 +394,22 @@ async def test_a_lost_pool_is_made_again_at_once_while_nobody_is_going(it: Bench
         it.fake.store.delete(key)
     await it.tick(after=5)
     assert it.replicas() == (2, 2)
+
+
+async def test_a_behavior_bounds_how_fast_pools_change(it: Bench) -> None:
+    limit = {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}
+    it.create(scaling={"behavior": {"scaleUp": limit, "scaleDown": {"selectPolicy": "Disabled"}}})
+    it.source.rate = 30.0
+    seen, trails = [], set()
+    for _ in range(12):
+        await it.tick(after=15)
+        it.fake.run_pods()
+        seen.append(it.replicas()[1])
+        trails |= {step["reason"] for step in it.status()["plan"]["trail"]}
+    assert all(later - before <= 1 for before, later in zip(seen, seen[4:], strict=False)), seen
+    assert seen[-1] > 1
+    assert "Paced" in trails
+    it.source.rate = 0.1
+    for _ in range(6):
+        await it.tick(after=60)
+    assert it.replicas()[1] >= seen[-1]

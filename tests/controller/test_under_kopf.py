@@ -1,45 +1,20 @@
 """kopf itself, running against an API server over a socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from fakes.kube import PLURAL, FakeKube, Fault, serving_kube
-from fakes.operator import Bench
+from fakes.operator import Bench, eventually, ready, running
 from fakes.serving import serving
 from pdscale.controller.handlers import FINALIZER
-from pdscale.controller.loop import SETTLING
-from pdscale.controller.wiring import CannotStart, kopf_operator, run
+from pdscale.controller.refusals import SETTLING
+from pdscale.controller.under_kopf import kopf_operator
+from pdscale.controller.wiring import CannotStart, run
 from pdscale.settings import Settings
-
-PATIENCE = 15.0
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110  what is waited for is state of a server, not an event of ours
-            await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def running(it: Bench, folder: Path, **settings: object) -> AsyncIterator[None]:
-    """kopf over the bench's loop, until the block ends."""
-    stop, started = asyncio.Event(), asyncio.Event()
-    config = Settings(kubeconfig=it.fake.kubeconfig(folder / "config"), **settings)  # type: ignore[arg-type]
-    task = asyncio.create_task(kopf_operator(it.loop, config, stop=stop, started=started))
-    try:
-        yield
-    finally:
-        stop.set()
-        await task
-
-
-def ready(it: Bench) -> bool:
-    return any(c["type"] == "Ready" for c in it.status().get("conditions", ()))
 
 
 async def test_an_object_gets_its_children_its_status_and_our_finalizer_only(

@@ -60,9 +60,20 @@ def _rule(case: str, spec: Json, *words: str) -> Bad:
     return Bad(case, {"spec": spec}, words, words)
 
 
+def _scale_down(policy: Json) -> Json:
+    return {"scaling": {"behavior": {"scaleDown": {"policies": [policy]}}}}
+
+
 def _keyword(case: str, spec: Json, model: tuple[str, ...], server: tuple[str, ...]) -> Bad:
     return Bad(case, {"spec": spec}, model, server)
 
+
+def _schedule(**changes: Any) -> Json:
+    return {"scaling": {"schedules": [{"start": "08:00", "end": "18:00"} | changes]}}
+
+
+_KEY: Final = {"name": "metrics", "key": "value"}
+_TARGET: Final = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "engines"}
 
 BAD: Final = (
     Bad(
@@ -104,14 +115,12 @@ BAD: Final = (
     _rule(
         "vllm_without_an_image",
         {"engine": {"type": "vLLM"}},
-        "spec.engine",
-        "image is required for type vLLM, got none",
+        "engine.image is required for engine.type vLLM, got none",
     ),
     _rule(
         "sglang_without_an_image",
         {"engine": {"type": "SGLang"}},
-        "spec.engine",
-        "image is required for type SGLang, got none",
+        "engine.image is required for engine.type SGLang, got none",
     ),
     _rule(
         "engine_on_the_routers_port",
@@ -202,6 +211,34 @@ BAD: Final = (
         "got 16",
     ),
     _rule(
+        "more_reserved_than_the_budget",
+        {"reservedGpus": 65},
+        "reservedGpus must be at most gpuBudget (64), got 65",
+    ),
+    _keyword(
+        "hours_that_no_clock_shows",
+        _schedule(end="24:00"),
+        ("spec.scaling.schedules[0].end must match", "got '24:00'"),
+        ("spec.scaling.schedules[0].end", '"24:00"', "should match"),
+    ),
+    _keyword(
+        "day_nobody_knows",
+        _schedule(days=["Monday"]),
+        ("spec.scaling.schedules[0].days[0] must be one of 'Mon'", "got 'Monday'"),
+        ("spec.scaling.schedules[0].days[0]", '"Monday"', '"Mon"'),
+    ),
+    _rule(
+        "schedule_beyond_the_maximum",
+        _schedule(decodeMinReplicas=5),
+        "scaling.schedules must ask for at most prefill.maxReplicas (4)",
+        "decode.maxReplicas (4), got 0 and 5",
+    ),
+    _rule(
+        "schedule_beyond_the_budget",
+        _schedule(prefillMinReplicas=4) | {"gpuBudget": 39},
+        "scaling.schedules must fit in gpuBudget (39), got 4 prefill and 0 decode replicas",
+    ),
+    _rule(
         "no_profile",
         {"profile": {"name": None}},
         "spec.profile",
@@ -219,6 +256,40 @@ BAD: Final = (
         ("spec.prometheus.url must match", "got 'prometheus:9090'"),
         ("spec.prometheus.url", '"prometheus:9090"', "should match"),
     ),
+    _rule(
+        "metrics_timeout_of_nothing",
+        {"prometheus": {"timeout": "10ms"}},
+        "spec.prometheus.timeout",
+        "at least 100ms, got 10ms",
+    ),
+    _rule(
+        "metrics_without_a_credential",
+        {"prometheus": {"auth": {}}},
+        "spec.prometheus.auth",
+        "exactly one of bearerToken and basic is required, got neither",
+    ),
+    _rule(
+        "metrics_with_two_credentials",
+        {"prometheus": {"auth": {"bearerToken": _KEY, "basic": {"username": _KEY, "password": _KEY}}}},
+        "spec.prometheus.auth",
+        "exactly one of bearerToken and basic is required, got both",
+    ),
+    _rule(
+        "metrics_certificate_without_a_key",
+        {"prometheus": {"url": "https://prometheus", "tls": {"cert": _KEY}}},
+        "spec.prometheus.tls",
+        "cert and key must be given together, got cert alone",
+    ),
+    _rule(
+        "metrics_certificates_without_tls",
+        {"prometheus": {"tls": {"ca": _KEY}}},
+        "prometheus.url must begin with https:// where prometheus.tls is given, got http://prometheus:9090",
+    ),
+    _rule(
+        "metrics_certificates_without_a_server",
+        {"prometheus": {"url": None, "tls": {"ca": _KEY}}},
+        "prometheus.url must begin with https:// where prometheus.tls is given, got none",
+    ),
     _keyword(
         "forecast_model_nobody_knows",
         {"forecast": {"model": "Prophet"}},
@@ -234,12 +305,12 @@ BAD: Final = (
     _rule(
         "history_of_four_steps",
         {"forecast": {"history": "1m", "step": "15s"}},
-        "forecast.history must be 10 to 10000 times forecast.step (15s), got 1m",
+        "forecast.history must be 10 to 20160 times forecast.step (15s), got 1m",
     ),
     _rule(
         "history_longer_than_a_query_answers",
         {"forecast": {"history": "168h", "step": "15s"}},
-        "forecast.history must be 10 to 10000 times forecast.step (15s), got 168h",
+        "forecast.history must be 10 to 20160 times forecast.step (15s), got 168h",
     ),
     _rule(
         "plans_without_a_pause",
@@ -252,6 +323,18 @@ BAD: Final = (
         {"scaling": {"mode": "DryRun"}},
         ("spec.scaling.mode must be one of 'Auto', 'Recommend', 'Approve' or 'Paused'", "got 'DryRun'"),
         ("spec.scaling.mode", '"DryRun"', '"Auto", "Recommend", "Approve", "Paused"'),
+    ),
+    _keyword(
+        "pace_of_no_replica",
+        _scale_down({"type": "Pods", "value": 0, "periodSeconds": 60}),
+        ("spec.scaling.behavior.scaleDown.policies[0].value must be at least 1", "got 0"),
+        ("spec.scaling.behavior.scaleDown.policies[0].value", "0", "greater than or equal to 1"),
+    ),
+    _keyword(
+        "pace_of_an_hour",
+        _scale_down({"type": "Percent", "value": 50, "periodSeconds": 3600}),
+        ("spec.scaling.behavior.scaleDown.policies[0].periodSeconds must be at most 1800", "got 3600"),
+        ("spec.scaling.behavior.scaleDown.policies[0].periodSeconds", "3600", "less than or equal to 1800"),
     ),
     _keyword(
         "tolerance_of_everything",
@@ -299,10 +382,48 @@ BAD: Final = (
         ("spec.router.rejectLate", "boolean", "got 'yes'"),
         ("spec.router.rejectLate", "boolean", "string"),
     ),
-    _keyword(
+    _rule(
         "no_front_router",
         {"router": {"replicas": 0}},
-        ("spec.router.replicas must be at least 1, got 0",),
-        ("spec.router.replicas", "0", "greater than or equal to 1"),
+        "router.replicas must be at least 1 unless both roles have a scaleTargetRef, got 0",
+    ),
+    _rule(
+        "no_front_router_for_one_pool_of_ours",
+        {"router": {"replicas": 0}, "decode": {"scaleTargetRef": _TARGET}},
+        "router.replicas must be at least 1 unless both roles have a scaleTargetRef, got 0",
+    ),
+    _rule(
+        "pod_template_for_somebody_elses_pods",
+        {"decode": {"scaleTargetRef": _TARGET, "podTemplate": {}}},
+        "spec.decode",
+        "podTemplate must be absent where scaleTargetRef names somebody else's pods, got both",
+    ),
+    _rule(
+        "one_target_and_no_image_for_the_other_pool",
+        {"engine": {"type": "vLLM"}, "prefill": {"scaleTargetRef": _TARGET}},
+        "engine.image is required for engine.type vLLM, got none",
+    ),
+    _rule(
+        "one_target_for_both_pools",
+        {"prefill": {"scaleTargetRef": _TARGET}, "decode": {"scaleTargetRef": _TARGET}},
+        "decode.scaleTargetRef must differ from prefill.scaleTargetRef, got StatefulSet engines twice",
+    ),
+    _keyword(
+        "target_without_a_version",
+        {"decode": {"scaleTargetRef": _TARGET | {"apiVersion": "apps"}}},
+        ("spec.decode.scaleTargetRef.apiVersion must match", "got 'apps'"),
+        ("spec.decode.scaleTargetRef.apiVersion", '"apps"', "should match"),
+    ),
+    _keyword(
+        "target_that_is_a_plural",
+        {"decode": {"scaleTargetRef": _TARGET | {"kind": "statefulsets"}}},
+        ("spec.decode.scaleTargetRef.kind must match", "got 'statefulsets'"),
+        ("spec.decode.scaleTargetRef.kind", '"statefulsets"', "should match"),
+    ),
+    _keyword(
+        "target_without_a_name",
+        {"decode": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet"}}},
+        ("spec.decode.scaleTargetRef.name is required",),
+        ("spec.decode.scaleTargetRef.name: Required value",),
     ),
 )

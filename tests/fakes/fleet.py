@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -43,6 +44,27 @@ class Reply:
         parts = [p.removeprefix("data: ") for p in self.text.split("\n\n") if p]
         return [p if p == "[DONE]" else json.loads(p) for p in parts]
 
+    @property
+    def content(self) -> str:
+        """What the engine said, streamed or whole."""
+        if not self.text.startswith("data:"):
+            return str(self.json["choices"][0]["message"]["content"])
+        choices = [choice for e in self.events if e != "[DONE]" for choice in e["choices"]]
+        return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+
+async def converse(
+    chat: Callable[..., Awaitable[Reply]], *, rounds: int, name: str = "one", words: str = "", **more: Any
+) -> list[dict[str, str]]:
+    """A conversation that grows by a question and its answer each round; all that was said."""
+    messages: list[dict[str, str]] = []
+    for i in range(rounds):
+        messages.append({"role": "user", "content": f"{name} {i} {words}"})
+        reply = await chat(messages, **more)
+        assert reply.status == 200, reply.text
+        messages.append({"role": "assistant", "content": reply.content})
+    return messages
+
 
 @dataclass
 class Fleet:
@@ -53,12 +75,13 @@ class Fleet:
     sidecars: dict[str, Router] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     common: dict[str, Any] = field(default_factory=dict)
+    of_fronts: Mapping[str, Any] = field(default_factory=dict)
     front: Router = None  # type: ignore[assignment]
 
     @asynccontextmanager
     async def another_front(self) -> AsyncIterator[Router]:
         """One more front router, ready."""
-        front = Router(Settings(Place.FRONT, **self.common))
+        front = Router(Settings(Place.FRONT, **self.common, **self.of_fronts))
         await front.start()
         try:
             await eventually(lambda: knows_all(front, self), what="discovery")
@@ -107,12 +130,13 @@ async def running_fleet(
     policy: PolicyName = PolicyName.ALWAYS_REMOTE,
     world: KvWorld | None = None,
     new_engine: Callable[[KvWorld, str], Any] = FakeEngine,
+    of_fronts: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> AsyncIterator[Fleet]:
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(FakePodsApi())
         client = await stack.enter_async_context(aiohttp.ClientSession())
-        fleet = Fleet(world or KvWorld(), api, client)
+        fleet = Fleet(world or KvWorld(), api, client, of_fronts=of_fronts)
         fleet.roles = {f"p-{i}": "prefill" for i in range(prefill)}
         fleet.roles |= {f"d-{i}": "decode" for i in range(decode)}
         common: dict[str, Any] = {

@@ -19,11 +19,16 @@ from typing import Any
 import yaml
 from aiohttp import web
 
+from fakes import controllers
 from fakes.kube_fields import Object, Refused
 from fakes.kube_store import Key, Kind, Store
 
 ROOT = Path(__file__).parents[2]
 PLURAL = "servingdeployments"
+NOT_CONVERTED = (
+    "failed to convert new object (default/crew; autoscaling/v1, Kind=Scale) to proper version: "
+    "request to convert CR to an invalid group/version: autoscaling/v1"
+)
 _PATH = re.compile(
     r"^/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+/[^/]+))(?:/namespaces/(?P<ns>[^/]+))?"
     r"/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>status|scale))?$"
@@ -37,10 +42,16 @@ def kinds() -> tuple[Kind, ...]:
     return (
         Kind("pdscale.io/v1alpha1", "ServingDeployment", PLURAL, ("status",), schema),
         Kind("apps/v1", "Deployment", "deployments", ("status", "scale")),
+        Kind("apps/v1", "StatefulSet", "statefulsets", ("status", "scale")),
+        Kind("gangs.example.com/v1", "Gang", "gangs", ("status", "scale")),  # of somebody's CRD
+        Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+        Kind("apps/v1", "ReplicaSet", "replicasets"),
         Kind("v1", "Pod", "pods", ("status",)),
         Kind("v1", "Service", "services"),
         Kind("v1", "ServiceAccount", "serviceaccounts"),
         Kind("v1", "ConfigMap", "configmaps"),
+        Kind("v1", "Secret", "secrets"),
+        Kind("v1", "ResourceQuota", "resourcequotas"),
         Kind("v1", "Event", "events"),
         Kind("v1", "Namespace", "namespaces"),
         Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
@@ -57,6 +68,8 @@ class Call:
     method: str
     path: str
     body: Any = None
+    watches: bool = False
+    since: str = ""  # the resource version that a watch names
 
     @property
     def writes_status(self) -> bool:
@@ -70,6 +83,7 @@ class Fault:
     hits: Callable[[Call], bool]
     status: int = 500
     silent: bool = False
+    retry_after: str = ""  # a header of the answer
     times: int = 1_000_000
 
 
@@ -104,37 +118,10 @@ class FakeKube:
 
     def run_pods(self, *, ready: bool = True) -> None:
         """Deployment controller, scheduler and kubelets in one: pods follow the replicas at once."""
-        for (plural, namespace, name), item in list(self.store.objects.items()):
-            if plural != "deployments":
-                continue
-            labels = item["spec"]["template"]["metadata"]["labels"]
-            for i in range(max(item["spec"]["replicas"], self._pods(namespace, name))):
-                self._run_pod(
-                    namespace, f"{name}-{i}", labels, wanted=i < item["spec"]["replicas"], ready=ready
-                )
-            count = item["spec"]["replicas"] if ready else 0
-            patch = {"status": {"replicas": item["spec"]["replicas"], "readyReplicas": count}}
-            self.patch_status(("deployments", namespace, name), patch)
+        controllers.run_pods(self, ready=ready)
 
     def patch_status(self, key: Key, patch: Object) -> None:
         self.store.patch(key, patch, subresource="status", manager="kubelet", is_json=False)
-
-    def _pods(self, namespace: str, deployment: str) -> int:
-        names = [n for p, ns, n in self.store.objects if (p, ns) == ("pods", namespace)]
-        return sum(n.rpartition("-")[0] == deployment for n in names)
-
-    def _run_pod(
-        self, namespace: str, name: str, labels: dict[str, str], *, wanted: bool, ready: bool
-    ) -> None:
-        key = ("pods", namespace, name)
-        if not wanted:
-            self.store.delete(key)
-            return
-        if key not in self.store.objects:
-            pod = {"metadata": {"name": name, "labels": labels}, "spec": {"nodeName": "n"}}
-            self.store.create("pods", namespace, pod, "kubelet")
-        condition = {"type": "Ready", "status": str(ready)}
-        self.patch_status(key, {"status": {"phase": "Running", "conditions": [condition]}})
 
 
 class _Server:
@@ -146,7 +133,9 @@ class _Server:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
-        call = Call(request.method, request.path, json.loads(text) if text else None)
+        body, query = json.loads(text) if text else None, request.query
+        watches, since = query.get("watch") == "true", query.get("resourceVersion", "")
+        call = Call(request.method, request.path, body, watches, since)
         self.fake.calls.append(call)
         fault = next((f for f in self.fake.faults if f.times > 0 and f.hits(call)), None)
         try:
@@ -154,7 +143,8 @@ class _Server:
                 await _strike(fault)
             return await self._route(request, call)
         except Refused as refused:
-            return web.json_response(refused.body, status=refused.status)
+            wait = {"Retry-After": fault.retry_after} if fault is not None and fault.retry_after else {}
+            return web.json_response(refused.body, status=refused.status, headers=wait)
 
     async def _route(self, request: web.Request, call: Call) -> web.StreamResponse:
         if (discovered := self._discovery(call.path)) is not None:
@@ -176,8 +166,8 @@ class _Server:
             return web.json_response(
                 self.store.create(plural, namespace or "", call.body, manager), status=201
             )
-        if query.get("watch") == "true":
-            return await self._watch(request, plural, namespace, int(query.get("resourceVersion", 0)))
+        if call.watches:
+            return await self._watch(request, plural, namespace, int(call.since) if call.since else None)
         kind = self.store.kinds[plural]
         items = self.store.select(plural, namespace, query.get("labelSelector", ""))
         if kind.schema is None:  # items of built-in kinds do not repeat what the list says
@@ -202,6 +192,9 @@ class _Server:
         if sub == "scale":
             operation = "Apply" if applies else "Update"
             replicas = call.body["spec"]["replicas"]
+            if applies and key[0] == "gangs":  # a custom resource: conflicts are found, and then
+                self.store.refuse_conflicts(key, replicas, manager=manager, force=force)
+                raise Refused(500, "InternalError", NOT_CONVERTED)
             return _scale(self.store.scale(key, replicas, manager=manager, operation=operation, force=force))
         if applies:
             return self.store.apply(key, call.body, manager=manager, force=force)
@@ -209,7 +202,7 @@ class _Server:
         return self.store.patch(key, call.body, subresource=sub, manager=manager, is_json=is_json)
 
     async def _watch(
-        self, request: web.Request, plural: str, namespace: str | None, since: int
+        self, request: web.Request, plural: str, namespace: str | None, since: int | None
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
@@ -277,8 +270,18 @@ async def _send(response: web.StreamResponse, event: Object) -> None:
 
 def _scale(item: Object) -> Object:
     meta = {k: item["metadata"][k] for k in ("name", "namespace", "uid", "resourceVersion")}
-    spec = {"replicas": item["spec"]["replicas"]}
-    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec}
+    replicas, said = item["spec"]["replicas"], item.get("status") or {}
+    selector = ",".join(
+        f"{k}={v}" for k, v in item["spec"].get("selector", {}).get("matchLabels", {}).items()
+    )
+    told = said.get("selector") or selector
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": meta,
+        "spec": {"replicas": replicas} if replicas else {},  # as the real one writes a zero
+        "status": {"replicas": said.get("replicas", 0), **({"selector": told} if told else {})},
+    }
 
 
 def _group(group: str, version: str) -> Object:

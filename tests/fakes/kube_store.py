@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fakes.kube_fields import Object, Ownership, Refused, at, conflict, json_patch, merge_patch, pruned
+from fakes.kube_fields import Object, Ownership, Path, Refused, at, conflict, json_patch, merge_patch, pruned
 
 Key = tuple[str, str, str]  # plural, namespace, name
 CREATED = "2026-01-01T00:00:00Z"
@@ -122,6 +122,15 @@ class Store:
             self.owners[key].updated(owner, live, found)
         return self._replace(key, found)
 
+    def refuse_conflicts(self, key: Key, replicas: int, *, manager: str, force: bool) -> None:
+        """What an apply to the scale looks at first, without writing anything."""
+        path: Path = ("spec", "replicas")
+        others = [o for o, paths in self.owners[key].owned.items() if path in paths]
+        unclaimed = [("before-first-apply", "Update", "scale")] if not others else []
+        found = [(o, path) for o in (*others, *unclaimed) if o != (manager, "Apply", "scale")]
+        if found and not force and at(self.get(key), path) != replicas:
+            raise conflict(found, using="autoscaling/v1")
+
     def delete(self, key: Key) -> Object:
         item = self.get(key)
         if item["metadata"].get("finalizers"):
@@ -134,12 +143,23 @@ class Store:
         self.history.clear()
         self.oldest = self.version
         gone = Refused(410, "Expired", "too old resource version").body
-        for watch in self.watches:
-            watch.queue.put_nowait({"type": "ERROR", "object": gone})
-            watch.queue.put_nowait(None)
+        self.end_watches({"type": "ERROR", "object": gone})
 
-    def watch(self, plural: str, namespace: str | None, since: int) -> Watch:
+    def end_watches(self, *last: Object) -> None:
+        """Close what is watched now, after these words."""
+        for watch in self.watches:
+            for event in (*last, None):
+                watch.queue.put_nowait(event)
+
+    def watch(self, plural: str, namespace: str | None, since: int | None) -> Watch:
+        """Without a version to start from, it begins with everything that there is."""
         watch = Watch(plural, namespace)
+        if since is None:
+            for (kind, _, _), item in self.objects.items():
+                if watch.sees(kind, item):
+                    watch.queue.put_nowait({"type": "ADDED", "object": copy.deepcopy(item)})
+            self.watches.append(watch)
+            return watch
         if since < self.oldest:
             gone = Refused(410, "Expired", "too old resource version").body
             watch.queue.put_nowait({"type": "ERROR", "object": gone})

@@ -1,6 +1,7 @@
 """A wired loop on a fake API server, with a clock in the test's hand."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import Any
 from fakes.kube import PLURAL, FakeKube, serving_kube
 from fakes.serving import SteadyMetrics, serving
 from pdscale.controller.loop import Loop
+from pdscale.controller.observe import HistorySource
 from pdscale.controller.snapshot import Snapshot
+from pdscale.controller.under_kopf import kopf_operator
 from pdscale.controller.wiring import Operator, wire
 from pdscale.kube.client import Kube
+from pdscale.prom.access import Access
+from pdscale.prom.servers import MetricsServers
 from pdscale.settings import Settings
 
 START = 1_700_000_000.0
+PATIENCE = 15.0
 
 
 @dataclass(slots=True)
@@ -24,6 +30,8 @@ class Bench:
     fake: FakeKube
     kube: Kube
     source: SteadyMetrics = field(default_factory=SteadyMetrics)
+    servers: MetricsServers | None = None  # real readers in the place of ``source``
+    settings: Settings = field(default_factory=Settings)
     now: float = START
     operator: Operator = field(init=False)
 
@@ -36,7 +44,11 @@ class Bench:
 
     def restart(self) -> None:
         """A new process: everything that was only in memory is gone."""
-        self.operator = wire(Settings(), self.kube, lambda _: self.source, clock=lambda: self.now)
+
+        def source_at(access: Access) -> HistorySource:
+            return self.source if self.servers is None else self.servers.at(access)
+
+        self.operator = wire(self.settings, self.kube, source_at, clock=lambda: self.now)
 
     def create(self, **spec: Any) -> None:
         self.fake.store.create(PLURAL, "default", serving(**spec))
@@ -67,3 +79,26 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
             yield Bench(fake, kube)
         finally:
             await kube.close()
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110  what is waited for is state of a server, not an event of ours
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running(it: Bench, folder: Path, **settings: object) -> AsyncIterator[asyncio.Task[None]]:
+    """kopf over the bench's loop, until the block ends."""
+    stop, started = asyncio.Event(), asyncio.Event()
+    config = Settings(kubeconfig=it.fake.kubeconfig(folder / "config"), **settings)  # type: ignore[arg-type]
+    task = asyncio.create_task(kopf_operator(it.loop, config, stop=stop, started=started))
+    try:
+        yield task
+    finally:
+        stop.set()
+        await task
+
+
+def ready(it: Bench) -> bool:
+    return any(c["type"] == "Ready" for c in it.status().get("conditions", ()))

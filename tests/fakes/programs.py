@@ -11,7 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SOURCES = Path(__file__).parents[2] / "operator"
+import pdscale
+
+SOURCES = Path(pdscale.__path__[0]).parent  # those of this process: it may test a compiled copy
 
 _LISTENS = re.compile(r"(?: listens|\.emulator: \S+) on 127\.\d+\.\d+\.\d+:(\d+)(?:, admin port (\d+))?")
 _START = 60.0  # seconds, on a machine with more to do than it has cores

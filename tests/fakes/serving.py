@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,11 +68,35 @@ class SteadyMetrics:
     rate: float = math.nan
     down: str = ""
     asked: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    pause: float | None = None
+    queries: list[str] = field(default_factory=list)
 
     async def history(
-        self, *, namespace: str, name: str, window: Seconds, step: Seconds, now: Seconds
+        self,
+        *,
+        namespace: str,
+        name: str,
+        window: Seconds,
+        step: Seconds,
+        now: Seconds,
+        overrides: Mapping[str, str],
     ) -> History:
         self.asked.append(f"{namespace}/{name}")
         if self.down:
             raise MetricsUnavailable(self.down, retry_helps=True)
         return traffic(self.rate, now=now)
+
+    async def instants(self, query: str, *, label: str) -> dict[str, float]:
+        """The figures of pods whose pool a query names, by keys like ``open/POD``, or sessions' pauses."""
+        self.queries.append(query)
+        if self.down:
+            raise MetricsUnavailable(self.down, retry_helps=True)
+        if "session_gap" in query:
+            return {} if self.pause is None else {"pause": self.pause, "count": 500.0}
+        return {key: value for key, value in self.figures.items() if _pool(key) in query}
+
+
+def _pool(key: str) -> str:
+    """``open/chat-decode-1`` -> ``chat-decode``."""
+    return key.partition("/")[2].rpartition("-")[0]

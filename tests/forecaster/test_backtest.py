@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from pdscale_forecaster import Backtest, Series, TooShort, backtest
-from pdscale_forecaster.calibration import Errors, errors, hindsight
+from pdscale_forecaster import Backtest, Series, backtest
 from pdscale_forecaster.losses import coverage, pinball, wape
-from pdscale_forecaster.selection import best_of
+from pdscale_forecaster.rolling import origins, rolling
 
 
 def _noisy(samples: int) -> Series:
@@ -60,6 +59,23 @@ def test_unknown_samples_are_neither_origins_nor_targets() -> None:
     assert result.origins == 94
 
 
+def test_at_each_origin_only_the_past_is_seen_and_the_future_is_what_came() -> None:
+    series = Series(0.0, 15.0, (0.0, 1.0, 2.0, math.nan, 4.0, 5.0, 6.0))
+    asked = origins(series, steps=2, first=1)
+    assert asked == [2, 4]  # what came after the first is unknown, and the fourth is itself
+    walk = list(rolling(series, asked, steps=2, say=lambda seen: seen, history=30.0))
+    assert [(seen.start, seen.values[-1], came) for _, seen, came in walk] == [
+        (15.0, 2.0, 4.0),
+        (45.0, 4.0, 6.0),
+    ]
+    assert all(len(seen.values) == 2 for _, seen, _ in walk)
+
+
+def test_a_horizon_is_never_cut_short_to_whole_samples() -> None:
+    series = Series(0.0, 15.0, ())
+    assert (series.steps(60.0), series.steps(61.0), series.steps(3 * 15.0000000001)) == (4, 5, 3)
+
+
 def test_origins_with_too_little_history_are_counted_apart() -> None:
     result = backtest(_noisy(100), horizon=60, quantile=0.9, model="LastValue", skip=0.2)
     assert isinstance(result, Backtest)
@@ -68,25 +84,6 @@ def test_origins_with_too_little_history_are_counted_apart() -> None:
 
 def test_forecasts_may_be_held_to_a_shorter_memory() -> None:
     result = backtest(_noisy(100), horizon=60, quantile=0.9, history=300)
-    assert isinstance(result, TooShort)
-    assert "46 had too little history" in result.reason
-
-
-def _errors(forecasts: np.ndarray[tuple[int], np.dtype[np.float64]], steps: int = 2) -> Errors:
-    return errors(np.array(_noisy(400).values), forecasts, steps)
-
-
-def test_hindsight_uses_only_errors_that_had_come_to_light() -> None:
-    values = np.array([1.0] * 60 + [5.0] * 60)
-    said = hindsight(errors(values, np.ones(120), 10), (0.99,), least=10)
-    assert said.origins[0] == 19
-    before = said.forecasts[said.origins < 60, 0]
-    # The first error of the new regime is made at 50 and known at 60.
-    assert before == pytest.approx(1.0)
-    assert said.forecasts[-1, 0] > 2.0
-
-
-def test_a_model_that_breaks_its_word_is_passed_over() -> None:
-    honest = _errors(np.full(400, 20.0))
-    falling = np.linspace(60.0, 5.0, 400)
-    assert best_of({"Falling": _errors(falling), "Honest": honest}, least=10) == "Honest"
+    assert isinstance(result, Backtest)
+    # Twenty samples hold three past forecasts; the others are errors that the forecaster itself has made.
+    assert (result.origins, result.too_short) == (30, 16)

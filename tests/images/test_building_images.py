@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pdscale_e2e import containers, images, wheels
+from pdscale_e2e import compiled_wheel, compiling, containers, images, wheels
 from pdscale_e2e.containers import Containers, ImagesUnavailable
 from pdscale_e2e.layers import compressed
 
@@ -22,7 +22,11 @@ with open({calls!r}, "a") as calls:
     calls.write(json.dumps(arguments) + "\\n")
 if arguments[0] == "info":
     sys.exit({code})
-if arguments[0] == "run":
+if arguments[0] == "run" and "dpkg" in arguments[-1]:
+    print('{{"python": "3.11.9", "system": "debian", "packages": [["libc6", "2.36-9+deb12u9", "amd64"]]}}')
+elif arguments[0] == "run" and "import_module" in arguments[-1]:
+    print({plain!r})
+elif arguments[0] == "run":
     print('[3, 11, "x86_64", "2.36"]')
 if arguments[0] == "image":
     print(json.dumps([{{"Id": {identity!r}, "Size": 1000, "RootFS": {{"Layers": ["sha256:1"]}}}}]))
@@ -39,9 +43,17 @@ class Machine:
         self.folder = folder
         self._calls = folder / "calls"
 
-    def engine(self, name: str, *, answers: bool = True, identity: str = "sha256:abc") -> None:
-        code = 0 if answers else 1
-        text = ENGINE.format(python=sys.executable, calls=str(self._calls), code=code, identity=identity)
+    def engine(
+        self, name: str, *, answers: bool = True, identity: str = "sha256:abc", plain: str = "[]"
+    ) -> None:
+        """``plain``: modules that images import as sources although they were compiled."""
+        text = ENGINE.format(
+            python=sys.executable,
+            calls=str(self._calls),
+            code=0 if answers else 1,
+            identity=identity,
+            plain=plain,
+        )
         (self.folder / name).write_text(text)
         (self.folder / name).chmod(0o755)
 
@@ -63,6 +75,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Engines are found in a folder of the test's own, and nothing is downloaded."""
     monkeypatch.setattr(wheels, "gather", lambda name, wanted, interpreter: tmp_path / name)
     monkeypatch.setattr(wheels, "own_package", lambda: tmp_path)
+    monkeypatch.setattr(compiled_wheel, "gather", lambda interpreter: tmp_path / compiled_wheel.NAME)
     monkeypatch.setattr(images, "_prometheus", lambda: None)
     monkeypatch.setattr(images, "_CONTEXT", tmp_path / "context")
     (tmp_path / "Dockerfile").touch()
@@ -116,6 +129,50 @@ def test_the_build_gets_the_users_base_image_and_no_network(machine: Machine) ->
     (call,) = machine.calls("build")
     assert "BASE_IMAGE=mine:1" in call
     assert call[call.index("--network") + 1] == "none"
+
+
+def test_only_the_routers_image_is_compiled_and_only_if_asked(machine: Machine) -> None:
+    machine.engine("podman")
+    images.build(["router", "operator"], compiled=True, environ=machine.environ())
+    images.build(["router"], environ=machine.environ())
+    own = [[word for word in call if word.startswith("OWN=")] for call in machine.calls("build")]
+    assert own == [["OWN=pdscale-compiled"], ["OWN=pdscale"], ["OWN=pdscale"]]
+
+
+def test_an_image_that_imports_sources_is_not_built_and_not_taken_the_next_time(machine: Machine) -> None:
+    machine.engine("podman", plain='["pdscale.router.flows.front"]')
+    for _ in range(2):
+        with pytest.raises(
+            ImagesUnavailable, match=r"router:1 does not load .* leave COMPILED off: 1 modules"
+        ):
+            images.build(["router"], tag="1", compiled=True, environ=machine.environ())
+    assert len(machine.calls("build")) == 2
+
+
+def test_what_is_missing_is_named_beside_the_way_without(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(interpreter: wheels.Interpreter) -> Path:
+        raise compiling.CannotCompile("compiling needs a C compiler")
+
+    monkeypatch.setattr(compiled_wheel, "gather", nothing)
+    machine.engine("podman")
+    with pytest.raises(ImagesUnavailable, match="needs a C compiler; or leave COMPILED off"):
+        images.build(["router"], compiled=True, environ=machine.environ())
+
+
+def test_compiling_is_refused_where_the_router_is_not_among_the_images(machine: Machine) -> None:
+    with pytest.raises(ImagesUnavailable, match="only the router's image can be compiled, got operator"):
+        images.build(["operator"], compiled=True, environ=machine.environ())
+
+
+def test_every_image_gets_a_bill_of_what_is_in_it(machine: Machine) -> None:
+    machine.engine("podman")
+    made = images.build(["router", "prometheus"], tag="7", environ=machine.environ())
+    bills = {target: json.loads(image.bill.read_text()) for target, image in made.items()}
+    assert bills["router"]["metadata"]["component"]["name"] == "localhost/pdscale/router"
+    assert {c["name"] for c in bills["router"]["components"]} >= {"python", "libc6"}
+    assert any(c["name"] == "github.com/prometheus/prometheus" for c in bills["prometheus"]["components"])
 
 
 def test_an_archive_is_written_once_for_an_image(machine: Machine, tmp_path: Path) -> None:

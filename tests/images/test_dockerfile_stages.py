@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pdscale_e2e.images import TARGETS
+from pdscale_e2e.sbom import FOLDERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,8 +51,15 @@ def _copied(name: str) -> set[str]:
     for stage in _ancestors(name):
         for copy in stage.all("COPY"):
             source = re.match(r"--from=(\S+)", copy)
-            found |= _copied(source[1]) if source else {copy.split()[0]}
+            found |= _copied(source[1]) if source else {_by_default(stage, copy.split()[0])}
     return found
+
+
+def _by_default(stage: Stage, path: str) -> str:
+    for argument in stage.all("ARG"):
+        name, _, default = argument.partition("=")
+        path = path.replace(f"${{{name}}}", default)
+    return path
 
 
 def test_the_stages_of_targets_are_in_the_order_in_which_ingredients_are_gathered() -> None:
@@ -93,6 +101,12 @@ def test_router_and_emulator_carry_the_routers_libraries_and_nothing_else(target
     assert _copied(target) == {"build/wheels/router", "build/wheels/pdscale"}
 
 
+def test_the_endpoint_picker_is_the_router_with_one_extra_more() -> None:
+    assert [stage.name for stage in _ancestors("endpoint-picker")][1] == "router"
+    assert _copied("endpoint-picker") == {*_copied("router"), "build/wheels/endpoint-picker"}
+    assert STAGES["endpoint-picker"].all("ENTRYPOINT") == STAGES["router"].all("ENTRYPOINT")
+
+
 def test_the_operator_carries_its_own_libraries_and_not_the_test_bed() -> None:
     assert _copied("operator") == {"build/wheels/operator", "build/wheels/pdscale"}
 
@@ -103,3 +117,9 @@ def test_everything_that_is_copied_passes_the_ignore_file() -> None:
     let_in = [line[1:] for line in lines if line.startswith("!")]
     for source in set().union(*map(_copied, TARGETS)):
         assert any(source == folder or fnmatch(source, f"{folder}/*") for folder in let_in), source
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_bill_of_an_image_is_read_from_the_wheels_that_reach_it(target: str) -> None:
+    wheels = {path.removeprefix("build/wheels/") for path in _copied(target) if "wheels" in path}
+    assert set(FOLDERS[target]) == wheels

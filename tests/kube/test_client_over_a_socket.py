@@ -14,6 +14,7 @@ from pdscale.kube.scale import (
     Owned,
     ScaleWrite,
     apply_scale,
+    deployment_at,
     hand_over,
     send,
     template_owns_replicas,
@@ -22,6 +23,7 @@ from pdscale.kube.scale import (
 from pdscale.model.pools import Role, Targets
 
 WEB = path_of("apps/v1", "Deployment", "default", "web")
+AT = deployment_at("default", "web")
 SPEC = {"template": {"spec": {"image": "a"}}}
 TEMPLATE = {
     "apiVersion": "apps/v1",
@@ -128,7 +130,7 @@ async def test_after_the_hand_over_the_template_no_longer_owns_the_replicas(kube
 async def test_our_own_scale_writes_do_not_stand_in_each_others_way(kube: Kube) -> None:
     await kube.apply(WEB, TEMPLATE, force=True)
     for count in (2, 5, 0):
-        await apply_scale(kube, "default", "web", count)
+        await apply_scale(kube, AT, count)
         assert (await kube.get(WEB))["spec"]["replicas"] == count
 
 
@@ -136,19 +138,19 @@ async def test_replicas_that_nobody_has_claimed_are_ours_to_take(fake: FakeKube,
     await kube.apply(WEB, TEMPLATE, force=True)
     with pytest.raises(Conflict, match="before-first-apply"):
         await kube.apply(f"{WEB}/scale", {"spec": {"replicas": 3}}, force=False)
-    await apply_scale(kube, "default", "web", 3)
+    await apply_scale(kube, AT, 3)
     fake.store.scale(("deployments", "default", "web"), 4, manager="pdscale", operation="Update")
-    await apply_scale(kube, "default", "web", 5)
+    await apply_scale(kube, AT, 5)
     assert (await kube.get(WEB))["spec"]["replicas"] == 5
 
 
 async def test_a_second_writer_is_named_and_not_overruled(fake: FakeKube, kube: Kube) -> None:
     await kube.apply(WEB, TEMPLATE, force=True)
-    await apply_scale(kube, "default", "web", 2)
+    await apply_scale(kube, AT, 2)
     hpa = "kube-controller-manager"
     fake.store.scale(("deployments", "default", "web"), 4, manager=hpa, operation="Update")
     write = ScaleWrite(Role.PREFILL, 4, 6)
-    refusal = await send(kube, write, namespace="default", deployment="web")
+    refusal = await send(kube, write, AT)
     assert isinstance(refusal, Owned)
     assert refusal.owners == (hpa,)
     assert (await kube.get(WEB))["spec"]["replicas"] == 4

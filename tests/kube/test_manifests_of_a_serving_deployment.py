@@ -336,3 +336,24 @@ def test_merging_leaves_what_was_merged_alone() -> None:
     assert pod("decode", override(theirs)) == pod("decode", override(theirs))
     assert theirs == before
     assert "A" not in env(engine(role="prefill", spec=override(theirs)))
+
+
+def test_pull_secrets_of_the_router_reach_every_pod_and_join_the_users_own() -> None:
+    router = {"router": {"imagePullSecrets": [{"name": "registry"}]}}
+    theirs = {"decode": {"podTemplate": {"spec": {"imagePullSecrets": [{"name": "engines"}]}}}}
+    assert pod("router", router)["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod("decode", router | theirs)["spec"]["imagePullSecrets"] == [
+        {"name": "registry"},
+        {"name": "engines"},
+    ]
+    assert "imagePullSecrets" not in pod("router")["spec"]
+
+
+def test_a_pickers_header_counts_only_where_the_spec_says_so() -> None:
+    assert "--honour-prefiller-header" not in sidecar()["args"]
+    assert "--honour-prefiller-header" in sidecar({"router": {"honourPrefillerHeader": True}})["args"]
+
+
+def test_labels_of_pickers_may_be_the_users_own() -> None:
+    theirs = {"decode": {"podTemplate": {"metadata": {"labels": {"llm-d.ai/role": "decode-large"}}}}}
+    assert pod("decode", theirs)["metadata"]["labels"]["llm-d.ai/role"] == "decode-large"

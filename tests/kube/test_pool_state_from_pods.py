@@ -1,10 +1,11 @@
 """Deployments and pods, as the API shows them, become pool states."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from pdscale.kube.pools import of_role, pool_state, replicas
+from pdscale.kube.pools import of_role, overdue, pool_state, replicas
 from pdscale.model.pools import PoolState, Role
 
 
@@ -59,3 +60,11 @@ def test_a_pod_that_changed_its_role_counts_where_its_label_says() -> None:
     pods = [pod(role="decode"), pod(role="prefill"), pod(role="decode")]
     assert len(of_role(pods, Role.DECODE)) == 2
     assert len(of_role(pods, Role.PREFILL)) == 1
+
+
+def test_a_deleted_pod_is_overdue_when_its_grace_period_is_over_and_it_holds_gpus() -> None:
+    ends = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    going = [pod(deleted=True, **READY), pod(deleted=True, phase="Pending"), pod(**READY)]
+    ended = pod(deleted=True, phase="Failed")
+    assert overdue([*going, ended], ends) == 0
+    assert overdue([*going, ended], ends + 1) == 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pdscale.model.slo import SLO
 from pdscale.model.workload import Workload
 from pdscale.perf.builtin import BUILTIN
-from pdscale.perf.capacity import Limit, decode_capacity, prefill_capacity, prefill_service
+from pdscale.perf.capacity import Limit, decode_capacity, pool_limit, prefill_pool, prefill_service
 from pdscale.perf.profile import Profile, Segment
 
 PROFILE = BUILTIN["llama-2-70b-a100-tp8-2023"]
@@ -38,14 +38,14 @@ def test_history_makes_prefill_dearer_by_its_attention_only() -> None:
 def test_the_waiting_tail_at_the_capacity_is_the_share_that_may_be_late() -> None:
     workload = Workload(1, 100, 100, 10_000, 10, 100)
     slo = SLO(ttft=0.5, tpot=1.0, attainment=0.9)
-    rate = prefill_capacity(workload, flat(0.1), slo).rate
+    rate = prefill_pool(workload, flat(0.1), slo).rate(1.0)
     load = rate * 0.1
     assert load * math.exp(-2 * 0.4 * (1 - load) / 0.1) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_a_prompt_that_takes_longer_than_the_limit_has_no_capacity() -> None:
-    assert prefill_capacity(CONVERSATION, PROFILE, SLO(ttft=0.1, tpot=1)).rate == 0
-    assert prefill_capacity(CONVERSATION, PROFILE, SLO(ttft=0.1, tpot=1)).limit is Limit.TTFT
+    pool = prefill_pool(CONVERSATION, PROFILE, SLO(ttft=0.1, tpot=1))
+    assert (pool.rate(1.0), pool_limit(pool, 1.0)) == (0, Limit.TTFT)
 
 
 def test_decode_is_limited_by_step_time_or_by_memory() -> None:
@@ -72,7 +72,7 @@ def test_a_looser_objective_never_means_less_capacity(
 ) -> None:
     workload = Workload(1, new + history, new, new * new * (1 + spread * spread), out, out * out)
     for tight, loose in ((SLO(1, 0.05, 0.99), SLO(2, 0.05, 0.99)), (SLO(1, 0.05, 0.99), SLO(1, 0.1, 0.9))):
-        for capacity in (prefill_capacity, decode_capacity):
-            assert capacity(workload, PROFILE, tight).rate <= capacity(workload, PROFILE, loose).rate * (
-                1 + 1e-6
-            )
+        pools = prefill_pool(workload, PROFILE, tight), prefill_pool(workload, PROFILE, loose)
+        ends = decode_capacity(workload, PROFILE, tight), decode_capacity(workload, PROFILE, loose)
+        assert pools[0].rate(1.0) <= pools[1].rate(1.0) * (1 + 1e-6)
+        assert ends[0].rate <= ends[1].rate * (1 + 1e-6)

@@ -77,9 +77,17 @@ def test_work_counts_until_the_replica_has_spoken() -> None:
     pledged.note("p", 50, now=2.0)
     assert pledged.seconds("p", since=0.5) == 150
     assert pledged.seconds("p", since=1.5) == 50
-    assert pledged.seconds("p", since=2.0) == 0
+    assert pledged.seconds("p", since=2.1) == 0
     assert pledged.seconds("q", since=0) == 0
     assert len(pledged) == 0
+
+
+def test_what_is_sent_at_the_instant_of_a_report_is_not_in_it() -> None:
+    pledged = Pledged()
+    pledged.note("p", 100, now=1.0)
+    assert pledged.seconds("p", since=1.0) == 100
+    assert pledged.after({"p": 0}, [1.0]) == {0: 100}
+    assert pledged.after({"p": 0}, [1.5]) == {}
 
 
 def test_replicas_that_never_speak_again_are_forgotten() -> None:

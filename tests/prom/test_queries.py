@@ -60,6 +60,14 @@ def test_the_local_share_compares_decode_engines_with_both_pools() -> None:
     assert _pod_pattern(both).fullmatch("chat-prefill-abc12-x2x7p")
 
 
+def test_sglang_computes_nothing_on_decode_replicas_and_that_is_known() -> None:
+    vllm, sglang = queries.local_share("prod", "chat", window=60).split(" or ")
+    assert "sglang" not in vllm
+    assert sglang.startswith("0 * sum(sglang:num_running_reqs{")
+    assert _pod_pattern(sglang).fullmatch("chat-decode-abc12-x2x7p")
+    assert not _pod_pattern(sglang).fullmatch("chat-prefill-abc12-x2x7p")
+
+
 @pytest.mark.parametrize(
     ("scrape_interval", "step", "window"),
     [
@@ -84,22 +92,24 @@ def test_a_window_of_no_time_is_refused() -> None:
         queries.duration(0)
 
 
-def test_an_attainment_without_a_single_hit_is_zero_and_not_missing() -> None:
-    hits, everything = queries.attainment("prod", "chat", window=60).split(") / ")
-    assert 'met="true"' in hits
-    assert " or 0 * sum(" in hits
-    assert "met=" not in everything
-
-
-def test_quantiles_are_taken_over_all_front_routers() -> None:
-    query = queries.latency_quantile("prod", "chat", "time_to_first_token_seconds", quantile=0.9, window=300)
-    assert query.startswith("histogram_quantile(0.9, sum by (le) (rate(pdscale_router_time_to")
-    assert "_seconds_bucket{" in query
-
-
 def test_a_history_is_one_query_that_holds_only_while_the_same_routers_are_seen() -> None:
     query = queries.history("prod", "chat", window=60, scrape_interval=15)
     sound = queries.steady("prod", "chat", window=60, scrape_interval=15)
     assert query.count("label_replace(") == len(fields(History))
     assert query.endswith(f") and on() ({sound})")
+    # 1.1 scrape intervals and a quarter of a second from the window's begin: 60 - 16.75.
+    assert "[16750ms] offset 43250ms" in sound
     assert "[22500ms] offset 60s" in sound
+    assert sound.endswith("[82500ms])) == 0")
+
+
+def test_paces_are_of_the_engines_of_one_role_and_only_of_what_was_counted() -> None:
+    asked = queries.measures("prod", "chat", window=60)
+    for measure, role in (("inter_token_latency", "decode"), ("prefill_leg_seconds", "prefill")):
+        assert _pod_pattern(asked[measure]).fullmatch(f"chat-{role}-abc12-x2x7p")
+        assert not _pod_pattern(asked[measure]).fullmatch("chat-router-abc12-x2x7p")
+        assert asked[measure].count(" > 0)") == asked[measure].count(" / ")
+    where = 'namespace="prod",pod=~"chat-prefill-[a-z0-9]+-[a-z0-9]+"'
+    legs = f"rate(vllm:request_prefill_time_seconds_count{{{where}}}[60s])"
+    computed = f'rate(vllm:prompt_tokens_by_source_total{{{where},source="local_compute"}}[60s])'
+    assert asked["prefill_leg_tokens"] == f"sum({computed}) / (sum({legs}) > 0)"

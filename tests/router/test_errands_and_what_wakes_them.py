@@ -165,3 +165,44 @@ async def test_a_round_of_the_loop_that_comes_later_has_its_own_turns() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert served == list("abcd")
+
+
+async def test_answers_that_arrive_at_once_take_turns_too_and_come_before_new_requests() -> None:
+    now, notes = [0.0], list[str]()
+    turns = Turns(lambda: now[0], at_once=2)
+    wakes = {name: Wake() for name in "abc"}
+
+    async def serve(name: str) -> None:
+        if name in wakes:
+            await wakes[name]
+        notes.append(name)
+
+    for round_, name in enumerate("abc"):
+        now[0] = float(round_)
+        Errand(serve(name), turns)
+    now[0] = 3.0
+    for name in "wxyz":
+        Errand(serve(name), turns)
+    for wake in wakes.values():
+        wake.wake()
+    assert notes == ["w", "x"]
+    seen = []
+    for _ in range(3):
+        await asyncio.sleep(0)
+        seen.append("".join(notes[2:]))
+    assert seen == ["ab", "abcy", "abcyz"]
+
+
+async def test_a_client_that_leaves_while_its_answer_waits_for_a_turn_is_heard_of() -> None:
+    turns, notes, wake = Turns(lambda: 0.0, at_once=1), list[str](), Wake()
+
+    async def wait() -> None:
+        await wake
+
+    errand = Errand(noting(notes, wait), turns)
+    wake.wake()
+    assert notes == ["begun"], "its first step was all that this round takes"
+    errand.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert notes == ["begun", "told", "over"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.raw import chunk
-from pdscale.router.wire.answer_head import AnswerHead
+from pdscale.router.wire.answer_head import AnswerHead, head_of
 from pdscale.router.wire.errors import Nonsense
 from pdscale.router.wire.framing import Chunked, Length, UntilClose
 
@@ -122,3 +122,18 @@ def test_an_ambiguous_head_of_an_answer_is_refused(lines: tuple[bytes, ...]) -> 
 def test_what_is_no_status_line_is_refused(first: bytes) -> None:
     with pytest.raises(Nonsense):
         head(first=first)
+
+
+def test_answers_with_one_head_share_what_was_read_of_it_and_nothing_else() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 3"
+    one, other = head_of(head), head_of(head)
+    first, second = one.framing("POST"), other.framing("POST")
+    first.feed(b"abc")
+    assert one is other
+    assert (first.done, second.done) == (True, False)
+
+
+def test_a_head_that_is_refused_is_refused_each_time() -> None:
+    for _ in range(2):
+        with pytest.raises(Nonsense):
+            head_of(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2").framing("POST")

@@ -49,7 +49,7 @@ async def test_only_the_new_tokens_of_a_growing_session_are_computed(
             reply = await fleet.chat(messages, stream=stream, headers={"X-Session-ID": "s"})
             assert reply.status == 200, reply.text
             assert "kv_transfer_params" not in reply.text
-            messages.append({"role": "assistant", "content": answer_of(reply, stream=stream)})
+            messages.append({"role": "assistant", "content": reply.content})
         prompt = await fleet.metric(fleet.front, 'prompt_tokens_total{place="front"}')
         uncached = await fleet.metric(fleet.front, 'uncached_prompt_tokens_total{place="front"}')
         # Six prompts of 1, 2, ... 6 parts are 21 parts, of which 6 are new.
@@ -57,13 +57,6 @@ async def test_only_the_new_tokens_of_a_growing_session_are_computed(
         remote = REMOTE_OF_SIX[policy]
         assert (await rounds(fleet, "remote"), await rounds(fleet, "local")) == (remote, 6 - remote)
         assert not any(engine.died.is_set() for engine in fleet.engines.values())
-
-
-def answer_of(reply, *, stream: bool) -> str:  # type: ignore[no-untyped-def]
-    if not stream:
-        return str(reply.json["choices"][0]["message"]["content"])
-    pieces = [e["choices"][0]["delta"].get("content", "") for e in reply.events if e != "[DONE]"]
-    return "".join(p or "" for p in pieces)
 
 
 async def rounds(fleet, placement: str) -> float:  # type: ignore[no-untyped-def]

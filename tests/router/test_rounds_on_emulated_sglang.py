@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from fakes.contract_sglang import RoomWorld
-from fakes.fleet import Fleet, Reply, eventually, running_fleet
+from fakes.fleet import Fleet, eventually, running_fleet
 from pdscale.emulator.options import parse
 from pdscale.emulator.server import EngineServer
 from pdscale.engines.dialects import EngineType
@@ -70,7 +70,7 @@ async def test_only_the_new_tokens_of_a_growing_session_are_computed(stream: boo
             reply = await fleet.chat(messages, stream=stream, headers={"X-Session-ID": "s"})
             assert reply.status == 200, reply.text
             assert "bootstrap" not in reply.text
-            messages.append({"role": "assistant", "content": answer_of(reply, stream=stream)})
+            messages.append({"role": "assistant", "content": reply.content})
         prompt = await fleet.metric(fleet.front, 'prompt_tokens_total{place="front"}')
         uncached = await fleet.metric(fleet.front, 'uncached_prompt_tokens_total{place="front"}')
         # Six prompts of 1, 2, ... 6 parts are 21 parts, of which 6 are new to the prefill replica's cache.
@@ -83,9 +83,7 @@ async def test_many_rounds_at_once_meet_in_their_own_rooms() -> None:
         replies = await asyncio.gather(*(fleet.chat(f"session {i} {LONG}", stream=True) for i in range(24)))
         alone = [await fleet.chat(f"session {i} {LONG}", stream=True) for i in range(0, 24, 6)]
         assert {reply.status for reply in replies} == {200}
-        assert [answer_of(reply, stream=True) for reply in alone] == [
-            answer_of(reply, stream=True) for reply in replies[::6]
-        ]
+        assert [reply.content for reply in alone] == [reply.content for reply in replies[::6]]
 
 
 @pytest.mark.parametrize("at", ["running", "decoding"])
@@ -112,10 +110,3 @@ async def test_a_prefill_engine_that_goes_fails_the_round_and_leaves_no_leg_wait
         reply = await asyncio.wait_for(asked, 5)
         assert reply.status in (500, 502)
         await eventually(lambda: is_empty(d))
-
-
-def answer_of(reply: Reply, *, stream: bool) -> str:
-    if not stream:
-        return str(reply.json["choices"][0]["message"]["content"])
-    choices = [choice for e in reply.events if e != "[DONE]" for choice in e["choices"]]
-    return "".join(choice["delta"].get("content") or "" for choice in choices)

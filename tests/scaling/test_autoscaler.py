@@ -9,6 +9,7 @@ from pdscale.model.workload import NoData, Workload
 from pdscale.perf.builtin import BUILTIN
 from pdscale.scaling.autoscaler import Autoscaler, Decision, Observation
 from pdscale.scaling.history import History
+from pdscale.scaling.pace import Behavior, PacePolicy, Rules, Unit
 from pdscale.scaling.policy import Mode, Policy
 from pdscale_forecaster.series import Forecast, Series, TooShort
 
@@ -132,7 +133,7 @@ def test_a_paused_object_is_left_alone_and_a_recommendation_is_only_shown() -> N
     assert paused.wanted == Targets(2, 2)
     shown = decide(history(20.0), mode=Mode.RECOMMEND)
     assert shown.apply is None
-    assert shown.wanted == Targets(6, 8)
+    assert shown.wanted == Targets(5, 7)
 
 
 def test_a_budget_that_is_too_small_is_said_with_the_constraint() -> None:
@@ -192,3 +193,17 @@ def test_rounds_that_overflowed_to_decode_replicas_are_still_demand_for_prefill(
     found = overflown.workload(window=300)
     assert isinstance(found, Workload)
     assert found.local_share == 0.0
+
+
+def test_a_plan_that_may_grow_by_two_pods_a_minute_does_so() -> None:
+    behavior = Behavior(scale_up=Rules((PacePolicy(Unit.PODS, 2, 60.0),)))
+    scaler = Autoscaler(predict=lambda *_, **__: TooShort("none"))
+    first = decide(history(20.0), scaler=scaler, behavior=behavior)
+    assert first.apply == Targets(4, 4)
+    assert "Paced" in first.plan.trail
+    ready = PoolState(4, ready=4)
+    later = NOW + 15
+    again = decide(
+        history(20.0, now=later), prefill=ready, decode=ready, scaler=scaler, behavior=behavior, now=later
+    )
+    assert again.apply == Targets(4, 4)

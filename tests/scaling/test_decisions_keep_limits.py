@@ -5,6 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdscale.model.plan import Reason
 from pdscale.model.pools import Bounds, GpusPerReplica, PoolState, Targets
 from pdscale.model.slo import SLO
 from pdscale.perf.builtin import BUILTIN
@@ -59,9 +60,23 @@ def histories(draw: st.DrawFn) -> History:
 
 
 @settings(max_examples=60, deadline=None)
-@given(histories(), fleets, fleets, st.booleans(), st.integers(2, 16))
+@given(
+    histories(),
+    fleets,
+    fleets,
+    st.booleans(),
+    st.integers(2, 16),
+    st.builds(Targets, st.integers(0, 3), st.integers(0, 3)),
+    st.floats(0, 1),
+)
 def test_no_decision_leaves_the_bounds_or_adds_beyond_the_budget(
-    past: History, prefill: PoolState, decode: PoolState, flips: bool, budget: int
+    past: History,
+    prefill: PoolState,
+    decode: PoolState,
+    flips: bool,
+    budget: int,
+    spare: Targets,
+    reserved: float,
 ) -> None:
     policy = Policy(
         slo=SLO(2.0, 0.05),
@@ -72,10 +87,15 @@ def test_no_decision_leaves_the_bounds_or_adds_beyond_the_budget(
         profile=BUILTIN["llama-3.1-8b-h100"],
         scale_down_window=None,
         flip=5.0 if flips else None,
+        spare=spare,
+        reserved_gpus=int(reserved * budget),
     )
     decision = Autoscaler(blind).decide(policy, Observation(prefill, decode, past), 15.0 * SAMPLES)
     assert policy.allows(decision.wanted)
     assert decision.apply is not None
+    if decision.plan.steps[0].reason is Reason.REACTIVE_DEMAND:
+        used = decision.wanted.prefill + decision.wanted.decode
+        assert used >= min(policy.reserved_gpus, 14)
     held, before = prefill.holding + decode.holding, prefill.desired + decode.desired
     assert sum((decision.apply.prefill, decision.apply.decode)) <= max(before, before + budget - held)
 

@@ -3,11 +3,13 @@
 import time
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pdscale.model.pools import Bounds, GpusPerReplica, Targets
 from pdscale.perf.capacity import Capacity, Limit
+from pdscale.perf.queueing import Pool
 from pdscale.scaling.demand import Demand
 from pdscale.scaling.ratio import Fits, Infeasible, cheapest, frontier
 
@@ -97,3 +99,29 @@ def test_two_hundred_replicas_of_each_role_are_planned_within_fifty_milliseconds
         cheapest(demand(190.0, 260.0), prefill=wide, decode=wide, gpus=eight, budget=1600)
         frontier(demand(190.0, 260.0), prefill=wide, decode=wide, gpus=eight, budget=1600)
     assert (time.process_time() - began) / 10 < 0.05
+
+
+POOL = Pool(0.4, 3.0, limit=2.0, late=0.05)
+
+
+def pooled(prefill: float, decode: float) -> Demand:
+    return Demand(prefill, decode, Capacity(1, Limit.TTFT), Capacity(1, Limit.TPOT), POOL)
+
+
+@given(needs, needs, gpus, st.integers(0, 60))
+def test_prefill_replicas_that_share_their_queue_obey_the_same_laws(
+    p: float, d: float, held: GpusPerReplica, budget: int
+) -> None:
+    asked = pooled(p, d)
+    found = cheapest(asked, prefill=SMALL, decode=SMALL, gpus=held, budget=budget)
+    share = min(1.0, asked.carried_by(found.best if isinstance(found, Infeasible) else found.targets))
+    offers = frontier(asked, prefill=SMALL, decode=SMALL, gpus=held, budget=budget)
+    for pair in every_pair(SMALL, SMALL, held, budget):
+        other = min(1.0, asked.carried_by(pair))
+        assert other <= share + 1e-6
+        assert any(o.gpus <= held.held_by(pair) and o.share >= other - 1e-6 for o in offers)
+
+
+def test_half_a_shared_pool_carries_less_than_half() -> None:
+    assert pooled(4.0, 0.0).carried_by(Targets(2, 0)) < 0.4
+    assert pooled(4.0, 0.0).carried_by(Targets(4, 0)) == pytest.approx(1.0)

@@ -1,11 +1,12 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pdscale.model.plan import Plan, Reason
-from pdscale.model.pools import Targets
+from pdscale.model.pools import Role, Targets
 from pdscale.perf.capacity import Capacity, Limit
 from pdscale.scaling.demand import Demand
-from pdscale.scaling.stabilization import DownscaleWindow, Holds, settle, tolerate
+from pdscale.scaling.stabilization import Confirmation, DownscaleWindow, Holds, settle, tolerate
 
 
 def test_scale_down_waits_for_the_window_to_pass() -> None:
@@ -21,6 +22,39 @@ def test_an_operator_that_has_just_started_does_not_shrink_at_once() -> None:
     held = window.hold(Plan(Targets(1, 1)), current=Targets(3, 5), now=1000)
     assert held.targets == Targets(3, 5)
     assert held.steps[-1].reason is Reason.SCALE_DOWN_HELD
+
+
+def test_a_pool_grows_as_far_as_two_decisions_in_a_row_ask_for() -> None:
+    confirmation, current = Confirmation(), Targets(2, 2)
+    for asked, grown in [((2, 2), (2, 2)), ((2, 5), (2, 2)), ((3, 4), (2, 4)), ((2, 2), (2, 2))]:
+        plan = confirmation.confirm(Plan(Targets(*asked)), current=current, at_once=())
+        assert plan.targets == Targets(*grown)
+
+
+def test_growth_waits_for_nobody_after_a_restart() -> None:
+    plan = Confirmation().confirm(Plan(Targets(3, 3)), current=Targets(2, 2), at_once=())
+    assert plan.targets == Targets(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("risen", "grown"),
+    [
+        pytest.param((), Targets(2, 2), id="nothing"),
+        pytest.param((Role.DECODE,), Targets(2, 6), id="streams"),
+        pytest.param(tuple(Role), Targets(5, 6), id="arrivals"),
+    ],
+)
+def test_a_role_whose_load_has_risen_grows_at_once(risen: tuple[Role, ...], grown: Targets) -> None:
+    confirmation, current = Confirmation(), Targets(2, 2)
+    confirmation.confirm(Plan(current), current=current, at_once=())
+    assert confirmation.confirm(Plan(Targets(5, 6)), current=current, at_once=risen).targets == grown
+
+
+def test_a_pool_shrinks_without_being_asked_twice() -> None:
+    confirmation, current = Confirmation(), Targets(4, 4)
+    confirmation.confirm(Plan(current), current=current, at_once=())
+    plan = confirmation.confirm(Plan(Targets(1, 4)), current=current, at_once=())
+    assert plan.targets == Targets(1, 4)
 
 
 def test_scale_up_does_not_wait_and_never_goes_beyond_what_is_asked_now() -> None:

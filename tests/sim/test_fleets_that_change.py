@@ -11,6 +11,7 @@ from pdscale.model.workload import NoData
 from pdscale.scaling.autoscaler import Autoscaler
 from pdscale.scaling.policy import Policy
 from pdscale.sim.meter import Meter
+from pdscale.sim.paces import Paces
 from pdscale.sim.records import FleetRow, Outcome, Result
 from pdscale.sim.scaler import LiveScaler, Seen
 from pdscale.sim.simulation import Simulation, simulate
@@ -125,7 +126,8 @@ def test_a_scaler_sees_how_busy_replicas_were() -> None:
 
 def test_the_meter_tells_rates_and_lengths_of_whole_steps() -> None:
     streams: Callable[[], tuple[int, int]] = lambda: (3, 5)
-    meter = Meter(10.0, computed=lambda: (100, 300), streams=streams)
+    paces = Paces(0.02, 8.0, 0.3, 1000.0, 1.0)
+    meter = Meter(10.0, computed=lambda: (100, 300), streams=streams, paces=lambda: paces)
     assert isinstance(meter.past(60.0, 5.0), NoData)
     for now in (1.0, 2.0, 11.0):
         meter.arrived(40, now)
@@ -136,6 +138,8 @@ def test_the_meter_tells_rates_and_lengths_of_whole_steps() -> None:
     assert past.uncached_tokens.values == (8.0, 4.0)
     assert past.uncached_tokens_squared.values == (320.0, 160.0)
     assert past.decode_streams.values == (3.0, 3.0)
+    assert past.inter_token_latency is not None
+    assert past.inter_token_latency.values == (0.02, 0.02)
     assert past.prefill_requests is not None
     assert past.prefill_requests.values == (5.0, 5.0)
     assert past.estimated(window=60.0) == pytest.approx(50.0)
@@ -180,3 +184,12 @@ def test_the_live_autoscaler_follows_a_ramp_up_and_down() -> None:
     assert after.prefill_ready + after.decode_ready < busy.prefill_ready + busy.decode_ready
     assert scaler.last is not None
     assert scaler.last.plan.trail
+
+
+def test_who_was_to_change_its_role_and_has_not_is_given_up_before_one_that_serves() -> None:
+    traffic = steady(40.0, output=400)  # an answer takes seconds, so no decode replica drains at once
+    result, script = scaled({5.0: Targets(3, 1), 6.0: Targets(2, 1)}, traffic, flip=1.0)
+    seen = {now: s.prefill for now, s in script.seen}
+    assert (seen[6.0].ready, seen[6.0].starting) == (2, 1)
+    assert (seen[7.0].ready, seen[7.0].starting) == (2, 0)
+    assert at(result, result.ended_at)[1:3] == (2, 0)

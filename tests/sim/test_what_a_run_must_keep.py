@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.simulated import LLAMA_8B, chatter, remains, scenario, with_fleet
+from fakes.simulated import LLAMA_8B, chatter, remains, scenario, singles, with_fleet
 from pdscale.model.pools import Role
 from pdscale.model.slo import SLO
 from pdscale.placement.admission import Admission
@@ -173,6 +173,17 @@ def test_without_prefill_replicas_everything_is_local() -> None:
     assert result.moved_tokens == 0
 
 
+def test_on_one_pool_our_rule_does_what_colocated_engines_do_to_the_bit() -> None:
+    ours, theirs = (
+        simulate(scenario(0, 3, placement=PLACEMENTS[name], slo=LIMITS, load_age=1.5), chats(), seed=3)
+        for name in ("CostBased", "AlwaysLocal")
+    )
+    assert [ours.first_token.tobytes(), ours.finished.tobytes()] == [
+        theirs.first_token.tobytes(),
+        theirs.finished.tobytes(),
+    ]
+
+
 def test_without_decode_replicas_everybody_is_refused() -> None:
     result = kept_books(scenario(1, 0), chats(sessions=5))
     assert set(result.outcome) == {Outcome.REFUSED}
@@ -271,3 +282,15 @@ def test_a_run_that_is_stopped_early_says_who_is_unfinished() -> None:
     assert result.ended_at == 3.0
     assert set(result.outcome) == {Outcome.SERVED, Outcome.UNFINISHED}
     assert max(t for t in result.finished if t == t) <= 3.0
+
+
+def test_prompts_whose_senders_ask_before_they_send_do_not_meet() -> None:
+    """Four deciders whose loads are never renewed: long prompts wait for each other where nobody asks."""
+    traffic = singles((start, 20_000, 2) for start in (0.1, 0.2, 0.3, 0.4))
+
+    def latest(*, asking: bool) -> float:
+        plan = scenario(4, 4, placement=PLACEMENTS["AlwaysRemote"], load_age=1e3, load_asking=asking)
+        runs = [simulate(plan, traffic, seed=seed) for seed in (1, 2, 3)]
+        return max(run.ttft(i) for run in runs for i in range(len(traffic)))
+
+    assert latest(asking=True) < 0.75 * latest(asking=False)

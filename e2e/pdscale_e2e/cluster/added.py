@@ -53,7 +53,10 @@ class AddedNodes:
     def start(self) -> None:
         self._agent.start()
         eventually(
-            self._schedulable, within=30, what=f"nodes {', '.join(self.names)} to be Ready", every=0.05
+            self._schedulable,
+            within=30 + 0.5 * len(self.names),
+            what=f"nodes {', '.join(self.names)} to be Ready",
+            every=0.05 if len(self.names) < 100 else 2.0,
         )
 
     def kill(self) -> None:

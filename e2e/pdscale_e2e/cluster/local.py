@@ -17,6 +17,7 @@ from typing import Final
 from pdscale_e2e import kubeconfig as kubeconfigs
 from pdscale_e2e.asking import ask
 from pdscale_e2e.binaries import MissingTool, program
+from pdscale_e2e.cluster import audit
 from pdscale_e2e.cluster.added import AddedNodes
 from pdscale_e2e.cluster.interface import Capability, ClusterUnavailable
 from pdscale_e2e.cluster.pki import Authority, Pair, signing_key
@@ -29,7 +30,7 @@ _ADDRESS: Final = "10.89.0.1"
 _SERVER: Final = f"https://{_ADDRESS}:6443"
 _PROXY_HEALTH: Final = "127.0.0.1:10256"
 _SERVICE: Final = "10.96.0.1"
-# The upper half of 10.89.0.0/16 in pieces of 254 addresses: 128 nodes. The lower half is ours.
+# The upper half of 10.89.0.0/16, in pieces of 254 addresses 128 nodes. The lower half is ours.
 _NODES_RANGE: Final = "10.89.128.0/17"
 _NAMES: Final = (
     *("DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc", "DNS:localhost"),
@@ -47,9 +48,15 @@ _CONTROL_PLANE: Final = NodeSpec(
 
 @dataclass(frozen=True, slots=True)
 class LocalOptions:
-    """``node_silence`` is how long a node may say nothing before it counts as lost (seconds)."""
+    """``node_silence`` is how long a node may say nothing before it counts as lost (seconds).
+
+    ``node_prefix`` is the length of a node's range of pod addresses: 27 for up to 1024 nodes of 29 pods.
+    ``audited`` is a user whose writes are listed in ``audit.log``, a JSON object a line.
+    """
 
     node_silence: int = 40
+    node_prefix: int = 24
+    audited: str | None = None
 
 
 class LocalCluster:
@@ -150,6 +157,11 @@ class LocalCluster:
         stop_all(self._started)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def audit_log(self) -> Path:
+        """What ``LocalOptions.audited`` has written, one request a line."""
+        return self.folder / "audit.log"
+
     def resident_bytes(self) -> dict[str, int]:
         """Memory of each component, for those who want to know what a cluster costs."""
         page = os.sysconf("SC_PAGE_SIZE")
@@ -231,7 +243,15 @@ class LocalCluster:
             f"--service-account-signing-key-file={self._pki / 'sa.key'}",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             "--profiling=false",
+            *self._audit_flags(),
         ]
+
+    def _audit_flags(self) -> list[str]:
+        if self._options.audited is None:
+            return []
+        policy = self.folder / "audit-policy.json"
+        policy.write_text(json.dumps(audit.policy(self._options.audited)))
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}"]
 
     def _controller_manager_flags(self) -> list[str]:
         return [
@@ -243,6 +263,7 @@ class LocalCluster:
             f"--cluster-signing-key-file={self._pki / 'ca.key'}",
             "--allocate-node-cidrs",
             f"--cluster-cidr={_NODES_RANGE}",
+            f"--node-cidr-mask-size={self._options.node_prefix}",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
             f"--node-monitor-grace-period={self._options.node_silence}s",
         ]

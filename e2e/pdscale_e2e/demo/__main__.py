@@ -14,14 +14,17 @@ from rich.table import Table
 
 from pdscale.model.units import parse_duration
 from pdscale_e2e.cluster import ClusterUnavailable
+from pdscale_e2e.demo.pictures import draw_dashboards, draw_page, draw_report
 from pdscale_e2e.demo.report import Facts, Run, rows, write
 from pdscale_e2e.demo.stage import Stage, staged, trace_path
 from pdscale_e2e.demo.view import Voice, table
 from pdscale_e2e.demo.watch import ROLES, Watcher
+from pdscale_e2e.pictures.browser import NoBrowser
 from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.trace import Request, TraceError, load, published, shaped
 
 EXAMPLE = "demo.yaml"
+PICTURE_AT = 0.7  # of the trace
 GPUS = 104  # the budgets of both objects in the example
 
 
@@ -32,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--report", type=Path, default=Path("build/demo/report.html"), help="where the report goes"
     )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="also draw the dashboards and the operator's page there",
+    )
     args = parser.parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=120)
     say = Voice(console)
@@ -40,13 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"trace: {name}, {len(requests)} requests in {args.seconds:g} s")
         with staged(say, example=EXAMPLE, gpus=GPUS) as stage:
             runs, facts = asyncio.run(_play(console, say, stage, requests, name, args))
-    except (TraceError, ClusterUnavailable) as error:
+            if args.pictures is not None:
+                say("drawing the dashboards")
+                draw_dashboards(stage, args.pictures)
+    except (TraceError, ClusterUnavailable, NoBrowser) as error:
         console.print(f"demo: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         say("interrupted; everything that was started has ended with its namespace")
         return 130
     write(args.report, runs, facts)
+    if args.pictures is not None:
+        draw_report(args.report, args.pictures)
     for measure, cells in rows(runs, facts):
         console.print(f"{measure:34}" + "".join(f"{r.name}: {cells[r.name]:28}" for r in runs), markup=False)
     say(f"report: {args.report}")
@@ -78,7 +92,9 @@ async def _play(
     say("replaying; Ctrl-C ends everything")
     playing = asyncio.gather(*(r.run(requests) for r in replays.values()))
     try:
+        page = asyncio.create_task(_page(say, stage, args))
         await _show(console, playing, replays, watcher, started, limits)
+        await page
         await _settle(watcher, spec)
     finally:
         for task in (playing, watching):
@@ -86,6 +102,14 @@ async def _play(
         await asyncio.gather(playing, watching, return_exceptions=True)
     facts = Facts(trace, requests[-1].at, args.seed, *limits, spec["slo"]["attainment"])
     return [Run(n, replays[n], watcher.samples.get(n, [])) for n in names], facts
+
+
+async def _page(say: Voice, stage: Stage, args: argparse.Namespace) -> None:
+    """The operator's page in the middle of the load, when there is most to see."""
+    if args.pictures is not None:
+        await asyncio.sleep(args.seconds * PICTURE_AT)
+        await asyncio.to_thread(draw_page, stage, args.pictures)
+        say("took a picture of the operator's page")
 
 
 async def _show(

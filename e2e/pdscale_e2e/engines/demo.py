@@ -25,7 +25,7 @@ from pdscale_e2e.demo.view import Voice, table
 from pdscale_e2e.demo.watch import Watcher
 from pdscale_e2e.engines.command import NoEngine, find_vllm
 from pdscale_e2e.engines.figures import figures
-from pdscale_e2e.engines.spinning import calm_engines
+from pdscale_e2e.engines.patience import patient
 from pdscale_e2e.engines.stage import RealDeployment, real_deployment
 from pdscale_e2e.engines.talk import CHAT, Conversation, read_answer
 from pdscale_e2e.engines.talk import Client as Asking
@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=120)
     say = Voice(console)
     try:
-        with TemporaryDirectory() as folder:
-            vllm = with_weights(find_vllm(), Path(folder))
+        with TemporaryDirectory() as model, TemporaryDirectory() as launcher:
+            vllm = patient(with_weights(find_vllm(), Path(model)), Path(launcher))
             say("starting a cluster, the operator, and two real engines (a minute or two)")
             scaling = {"mode": "Auto", "interval": "3s", "scaleDownWindow": "15s"}
             forecast = {"history": "2m", "step": "2s"}
@@ -137,7 +137,6 @@ async def _play(
         if not grown and now > args.seconds / 3:
             grown = True
             await asyncio.to_thread(objects.patch, NAME, decode={"minReplicas": 2})
-        await asyncio.to_thread(calm_engines, within=1)  # the new one, once it is up
         console.print(table({NAME: book}, watcher.samples, now=now, limits=limits))
     await talking
     watching.cancel()

@@ -17,7 +17,6 @@ from typing import Any, Final
 from pdscale_e2e.asking import ask
 from pdscale_e2e.engines.command import Vllm, engine_start
 from pdscale_e2e.engines.figures import Figures, figures
-from pdscale_e2e.engines.spinning import calm_engines
 from pdscale_e2e.waiting import eventually
 
 PORT: Final = 8000
@@ -68,11 +67,8 @@ class RealEngine:
             )
 
     def wait_healthy(self) -> None:
-        """Until it answers, and burns no core with nothing to do."""
         what = f"the engine at {self.url} is healthy"
         eventually(self._healthy, within=_STARTS_WITHIN, what=what, every=0.5)
-        if self._process is not None:
-            calm_engines(below=self._process.pid)
 
     def kill(self) -> None:
         """As a crash or a lost node would: every process of it at once."""

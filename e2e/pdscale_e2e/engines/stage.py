@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from pdscale_e2e.cluster import Capability, Cluster, ClusterUnavailable, open_cluster
 from pdscale_e2e.engines.command import SHORT_LEASES, Vllm, serving, transfer_config
-from pdscale_e2e.engines.spinning import calm_engines
 from pdscale_e2e.install import Manifest
 from pdscale_e2e.objects import Objects, on_nodes
 from pdscale_e2e.product import operator_on, prometheus_on
@@ -60,5 +59,4 @@ def real_deployment(vllm: Vllm, name: str, **changes: Mapping[str, Any]) -> Iter
             spec[role] = {**spec[role], **on_nodes("process")}
         objects.create(manifest)
         objects.wait(name, kind="Ready", status="True", within=STARTS_WITHIN)
-        calm_engines()
         yield RealDeployment(cluster, objects, objects.answers(name, within=60), manifest)

@@ -6,7 +6,7 @@ a pod: that is the scheduler's work, GPU counts and taints included.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -25,6 +25,7 @@ _PODS: Final = "/api/v1/pods"
 # The watch of the API server knows no set of node names, only "any".
 _BOUND: Final = {"fieldSelector": "spec.nodeName!="}
 _RETRY_AFTER: Final = 0.5
+_AT_ONCE: Final = 20  # nodes that register together
 _log = logging.getLogger(__name__)
 
 
@@ -80,10 +81,12 @@ class Agent:
         """For ever; ends only by being cancelled, or by a bug."""
         async with Client(self._access) as client, asyncio.TaskGroup() as group:
             api = PodApi(client)
-            for spec in self._specs:
-                node = Node(client, spec)
-                self._pods[spec.name] = await self._open(node, client, api)
-                group.create_task(node.keep_alive())
+            for some in _parts(self._specs, _AT_ONCE):
+                nodes = [Node(client, spec) for spec in some]
+                opened = await asyncio.gather(*(self._open(node, client, api) for node in nodes))
+                for node, pods in zip(nodes, opened, strict=True):
+                    self._pods[node.spec.name] = pods
+                    group.create_task(node.keep_alive())
             _log.info("serving %d nodes", len(self._specs))
             async for event in client.follow(_PODS, _BOUND):
                 await self._dispatch(event)
@@ -115,6 +118,10 @@ class Agent:
             await pods.gone(event.item["metadata"]["uid"])
         else:
             pods.changed(event.item)
+
+
+def _parts(specs: Sequence[NodeSpec], size: int) -> Iterator[Sequence[NodeSpec]]:
+    return (specs[at : at + size] for at in range(0, len(specs), size))
 
 
 async def _registered(node: Node) -> Addresses:

@@ -6,6 +6,7 @@ then, because the controller manager overwrites them once a node has been silent
 
 import asyncio
 import logging
+import math
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,8 +15,7 @@ from pdscale_e2e.nodes.spec import GPU, NodeSpec
 
 _NODES: Final = "/api/v1/nodes"
 _LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-_RENEW_EVERY: Final = 10.0
-_LEASE_SECONDS: Final = 40
+_HEARTBEATS_PER_LEASE: Final = 4
 _STATUS_EVERY: Final = 6
 _VERSION: Final = "v1.36.2"
 _log = logging.getLogger(__name__)
@@ -135,13 +135,13 @@ class Node:
             except (Refused, Unreachable) as error:
                 _log.warning("heartbeat of node %s: %s", self.spec.name, error)
                 beat = 0
-            await asyncio.sleep(_RENEW_EVERY if beat else 1.0)
+            await asyncio.sleep(self.spec.heartbeat if beat else 1.0)
 
     async def _renew(self) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = {
             "holderIdentity": self.spec.name,
-            "leaseDurationSeconds": _LEASE_SECONDS,
+            "leaseDurationSeconds": math.ceil(_HEARTBEATS_PER_LEASE * self.spec.heartbeat),
             "renewTime": now,
         }
         try:

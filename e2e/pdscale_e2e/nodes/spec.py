@@ -27,7 +27,8 @@ class NodeSpec:
     """One node. Delays are seconds and hold for ``STATUS`` only; the real ones need no help.
 
     ``backoff_cap`` is the longest wait before a crashed container is restarted; a real kubelet's is
-    300 s, longer than any test wants to wait.
+    300 s, longer than any test wants to wait. ``heartbeat`` is the seconds between two renewals of its Lease,
+    and a sixth of those between two reports of its status: a thousand nodes need not talk as often as ten.
     """
 
     name: str
@@ -43,6 +44,7 @@ class NodeSpec:
     start_delay: float = 0.0
     stop_delay: float = 0.0
     backoff_cap: float = 5.0
+    heartbeat: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("cpu", "gpus", "start_delay", "stop_delay", "backoff_cap"):

@@ -16,6 +16,10 @@ class MovingMaximum(Model):
         self.steps = steps
         self.window = window
 
+    @property
+    def reach(self) -> int:
+        return self.window
+
     def fit(self, values: Values, y: None = None) -> Self:
         return self
 

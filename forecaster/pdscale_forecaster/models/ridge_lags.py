@@ -4,7 +4,9 @@ Everything is a log difference from a trailing mean, so that a doubling weighs t
 and the penalty pulls towards that mean and not towards zero. Forecasts are held within the changes
 seen while fitting: a line extrapolates without shame after a gap or a step, a fleet should not.
 
-The regression is direct: it learns the value ``steps`` ahead, not a step that is then repeated. With
+The regression is direct: it learns the value ``steps`` ahead, not a step that is then repeated. Its few
+columns are solved for by the normal equations (Hoerl and Kennard, "Ridge regression", Technometrics 1970,
+eq. 2.1), centred, so that the intercept is not shrunk. With
 a ``season`` (in samples) of which the fit has seen at least two, it also knows the phase and what
 was one season before the instant it forecasts.
 """
@@ -12,11 +14,10 @@ was one season before the instant it forecasts.
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
 
-from pdscale_forecaster.gaps import Values, bridge_short, carry_forward, run_starts
+from pdscale_forecaster.gaps import SHORT_GAP, Values, bridge_short, carry_forward, run_starts
 from pdscale_forecaster.models.base import Model
+from pdscale_forecaster.models.columns import calendar, lagged, trailing_mean
 
 _HARMONICS = (1, 2, 3)
 
@@ -33,6 +34,10 @@ class RidgeLags(Model):
         self.penalty = penalty
         self.season = season
 
+    @property
+    def reach(self) -> int:
+        return max(16, 4 * self.steps) + SHORT_GAP + (0 if self.season is None else self.season)
+
     def fit(self, values: Values, y: None = None) -> Self:
         known = values[~np.isnan(values)]
         self.scale_ = max(_LEAST_SCALE, float(known.mean()) if len(known) else 0.0)
@@ -40,22 +45,23 @@ class RidgeLags(Model):
         features, base = self._features(values)
         change = np.log1p(values[self.steps :] / self.scale_) - base[: -self.steps]
         usable = ~np.isnan(change) & ~np.isnan(values[: -self.steps])
-        self.ridge_ = None
+        self.weights_: Values | None = None
         if usable.sum() > features.shape[1]:
             rows, targets = features[: -self.steps][usable], change[usable]
             self.bounds_ = (float(targets.min()), float(targets.max()))
             # A penalty in samples: it must mean the same for a calm series and for a wild one.
             spread = float(np.mean(rows**2))
-            self.ridge_ = Ridge(alpha=max(_LEAST_SCALE, self.penalty * spread), solver="cholesky")
-            self.ridge_.fit(rows, targets)
+            self.weights_, self.intercept_ = penalised(
+                rows, targets, max(_LEAST_SCALE, self.penalty * spread)
+            )
         return self
 
     def predict(self, values: Values) -> Values:
         known = ~np.isnan(values)
-        if self.ridge_ is None or not known.any():
+        if self.weights_ is None or not known.any():
             return carry_forward(values)
         features, base = self._features(values)
-        change = np.clip(self.ridge_.predict(features[known]), *self.bounds_)
+        change = np.clip(features[known] @ self.weights_ + self.intercept_, *self.bounds_)
         ahead = np.full(len(values), np.nan)
         ahead[known] = np.maximum(0.0, np.expm1(base[known] + change)) * self.scale_
         # A bridge over an open gap would lean on its far end, which at that instant is the future.
@@ -68,32 +74,23 @@ class RidgeLags(Model):
         logs = np.log1p(bridged / self.scale_)
 
         def trailing(window: int) -> Values:
-            return np.log1p(_trailing_mean(bridged, starts, window) / self.scale_)
+            return np.log1p(trailing_mean(bridged, starts, window) / self.scale_)
 
         base = trailing(max(4, self.steps))
-        columns = [_lagged(logs, lag) for lag in range(self.lags)]
+        columns = [lagged(logs, lag) for lag in range(self.lags)]
         columns += [trailing(window) for window in (4, 16, 4 * self.steps)]
         if self.seasonal_ and self.season is not None:
-            columns.append(_lagged(logs, self.season - self.steps))
+            columns.append(lagged(logs, self.season - self.steps))
         relative = [np.nan_to_num(column - base) for column in columns]
-        return np.column_stack([*relative, *self._calendar(len(values))]), base
-
-    def _calendar(self, samples: int) -> list[Values]:
-        if not self.seasonal_ or self.season is None:
-            return []
-        phase = 2 * np.pi * (np.arange(samples) + self.steps) / self.season
-        return [wave(k * phase) for k in _HARMONICS for wave in (np.sin, np.cos)]
+        if self.seasonal_ and self.season is not None:
+            relative += calendar(len(values), self.season, ahead=self.steps, harmonics=_HARMONICS)
+        return np.column_stack(relative), base
 
 
-def _lagged(values: Values, lag: int) -> Values:
-    lag = min(max(0, lag), len(values))
-    return np.concatenate([np.full(lag, np.nan), values[: len(values) - lag]])
-
-
-def _trailing_mean(values: Values, starts: NDArray[np.intp], window: int) -> Values:
-    """Means over at most ``window`` samples of the run that each sample ends; NaN in a gap."""
-    sums = np.concatenate([[0.0], np.cumsum(np.nan_to_num(values))])
-    after = np.arange(1, len(values) + 1)
-    first = np.maximum(starts, after - window)
-    means = np.maximum(0.0, sums[after] - sums[first]) / (after - first)
-    return np.where(np.isnan(values), np.nan, means)
+def penalised(rows: Values, targets: Values, penalty: float) -> tuple[Values, float]:
+    """Weights and intercept of the least squared errors plus ``penalty`` times the squared weights."""
+    centre, level = rows.mean(axis=0), float(targets.mean())
+    design = rows - centre
+    left = design.T @ design + penalty * np.eye(rows.shape[1])
+    weights = np.asarray(np.linalg.solve(left, design.T @ (targets - level)), dtype=np.float64)
+    return weights, level - float(centre @ weights)

@@ -24,7 +24,6 @@ class _Object(Protocol):
 
 class _Engine(Protocol):
     type: str
-    image: str | None
     env: list[_Named]
     port: int
 
@@ -38,6 +37,21 @@ class _Pool(Protocol):
 class _ProfileSource(Protocol):
     name: str | None
     config_map: object | None
+
+
+class _Tls(Protocol):
+    cert: object | None
+    key: object | None
+
+
+class _Auth(Protocol):
+    bearer_token: object | None
+    basic: object | None
+
+
+class _Prometheus(Protocol):
+    url: str | None
+    tls: object | None
 
 
 class _Forecast(Protocol):
@@ -55,6 +69,7 @@ class _Spec(Protocol):
     prefill: _Pool
     decode: _Pool
     gpu_budget: int
+    prometheus: _Prometheus
     forecast: _Forecast
     router: _Router
 
@@ -64,7 +79,7 @@ class _Spec(Protocol):
 # by pod name in the metrics queries would go blind.
 LONGEST_NAME: Final = 38
 FEWEST_STEPS: Final = 10
-MOST_STEPS: Final = 10_000  # a range query of Prometheus answers at most 11 000 points
+MOST_STEPS: Final = 20_160  # two weeks of minutes
 TAKEN_PORTS: Final = (8080, 9090)  # the router's in the same pod
 _DNS_LABEL: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
@@ -100,20 +115,6 @@ NAME_IS_A_DNS_LABEL: Final = Rule(
     says="'metadata.name must be lower case letters, digits and dashes and begin with a letter, "
     "because a Service gets it, got ' + self.metadata.name",
     check=_name_is_label,
-)
-
-
-def _needs_image(e: _Engine) -> str | None:
-    if e.type == "Emulated" or e.image is not None:
-        return None
-    return f"image is required for type {e.type}, got none"
-
-
-ENGINE_NEEDS_IMAGE: Final = Rule(
-    cel="self.type == 'Emulated' || has(self.image)",
-    says="'image is required for type ' + self.type + ', got none'",
-    check=_needs_image,
-    field="image",
 )
 
 
@@ -262,4 +263,53 @@ THRESHOLD_IS_USED: Final = Rule(
     ".format([self.router.thresholdTokens])",
     check=_threshold_used,
     field="router.thresholdTokens",
+)
+
+
+def _one_credential(a: _Auth) -> str | None:
+    given = [n for n, v in (("bearerToken", a.bearer_token), ("basic", a.basic)) if v is not None]
+    if len(given) == 1:
+        return None
+    return f"exactly one of bearerToken and basic is required, got {'both' if given else 'neither'}"
+
+
+ONE_CREDENTIAL: Final = Rule(
+    cel="has(self.bearerToken) != has(self.basic)",
+    says="'exactly one of bearerToken and basic is required, got '"
+    " + (has(self.bearerToken) ? 'both' : 'neither')",
+    check=_one_credential,
+)
+
+
+def _cert_with_key(t: _Tls) -> str | None:
+    if (t.cert is None) == (t.key is None):
+        return None
+    return f"cert and key must be given together, got {'key' if t.cert is None else 'cert'} alone"
+
+
+CERT_WITH_KEY: Final = Rule(
+    cel="has(self.cert) == has(self.key)",
+    says="'cert and key must be given together, got ' + (has(self.cert) ? 'cert' : 'key') + ' alone'",
+    check=_cert_with_key,
+)
+
+
+def _tls_on_https(s: _Spec) -> str | None:
+    url = s.prometheus.url
+    if s.prometheus.tls is None or (url is not None and url.startswith("https://")):
+        return None
+    return (
+        "prometheus.url must begin with https:// where prometheus.tls is given, "
+        f"got {'none' if url is None else url}"
+    )
+
+
+# It stands on the spec: `prometheus` may be `{}`, and the rules of a default run before it is filled.
+TLS_ON_HTTPS: Final = Rule(
+    cel="!has(self.prometheus.tls) || "
+    "(has(self.prometheus.url) && self.prometheus.url.startsWith('https://'))",
+    says="'prometheus.url must begin with https:// where prometheus.tls is given, got ' + "
+    "(has(self.prometheus.url) ? self.prometheus.url : 'none')",
+    check=_tls_on_https,
+    field="prometheus.url",
 )

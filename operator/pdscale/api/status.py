@@ -42,12 +42,16 @@ class PoolStatus(Model):
     """Pods that take requests."""
     starting: Count | None = None
     """Pods on a node that are not ready yet."""
+    draining: Count | None = None
+    """Ready pods that take no new sessions and can still be kept."""
     terminating: Count | None = None
     """Pods that are going and still hold their GPUs."""
     unschedulable: Count | None = None
     """Pods for which no node has room."""
     summary: str | None = None
     """`READY/DESIRED`, for the printed table."""
+    target: str | None = None
+    """Kind and name of the object whose scale is written, where it is not a Deployment of ours."""
 
 
 class GpuStatus(Model):
@@ -57,6 +61,8 @@ class GpuStatus(Model):
     """What the spec allows."""
     held: Count | None = None
     """What pods hold, starting and terminating ones included."""
+    allowed: Count | None = None
+    """Of a shared budget: what this object may hold now."""
 
 
 class ForecastStatus(Model):
@@ -123,7 +129,7 @@ class DemandStatus(Model):
     request_rate: float
     """Rounds per second that one replica carries within the SLO."""
     limit: str
-    """What keeps it from carrying more: TTFT, TPOT, KVMemory, Sequences or Load."""
+    """What keeps it from carrying more: TTFT, TPOT, KVMemory, Network, Sequences or Load."""
 
 
 class DemandsStatus(Model):
@@ -133,6 +139,15 @@ class DemandsStatus(Model):
     """Of prefill replicas."""
     decode: DemandStatus
     """Of decode replicas."""
+
+
+class ProfileStatus(Model):
+    """How far the profile was off, by the pace of engines."""
+
+    prefill_factor: float
+    """Prefills take so many times what it says."""
+    decode_factor: float
+    """Decode steps take so many times what it says."""
 
 
 class ProposalStatus(Model):
@@ -163,6 +178,15 @@ class Change(Model):
     """Decode replicas, as `BEFORE -> AFTER`."""
     reasons: list[str]
     """The plan's steps, first to last."""
+
+
+class KvBlocksTtlStatus(Model):
+    """How long decode engines keep the KV of a round that ended."""
+
+    in_force: Duration
+    """What the engines' pods were made with."""
+    observed: Duration | None = None
+    """Within this, 95 % of the sessions' pauses end; 10s to 480s. The next change of the pods takes it."""
 
 
 class WriterStatus(Model):
@@ -197,8 +221,12 @@ class Status(Model):
     """The last plan."""
     demand: DemandsStatus | None = None
     """What the expected traffic needs."""
+    profile: ProfileStatus | None = None
+    """What the profile was corrected by; absent while engines tell nothing or nobody corrects it."""
     proposal: ProposalStatus | None = None
     """What waits for approval."""
+    kv_blocks_ttl: KvBlocksTtlStatus | None = None
+    """How long KV waits for a session's next round."""
     history: Annotated[list[Change], Field(max_length=5)] | None = None
     """The last changes of the replicas, the newest first."""
     took_replicas: str | None = None

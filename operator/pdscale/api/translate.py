@@ -6,21 +6,31 @@ never an exception for the loop. Messages name the field, the value and the boun
 
 import json
 from collections.abc import Mapping
+from datetime import time
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pdscale.api.v1alpha1 import Metadata, Pool, ServingDeployment, Spec
-from pdscale.model.pools import Bounds, GpusPerReplica
+from pdscale.api import v1alpha1 as schema
+from pdscale.api.v1alpha1 import Metadata, PaceRules, Pool, ServingDeployment, Spec
+from pdscale.model.pools import Bounds, GpusPerReplica, Targets
 from pdscale.model.slo import SLO
-from pdscale.model.units import parse_duration
+from pdscale.model.units import Seconds, parse_duration
 from pdscale.perf.builtin import BUILTIN
 from pdscale.perf.document import read_profile
 from pdscale.perf.profile import Profile
+from pdscale.scaling.pace import Behavior, PacePolicy, Rules, Select, Unit
 from pdscale.scaling.policy import Mode, Policy
+from pdscale.scaling.schedule import Schedule
+
+# From the drain's end until the pod serves in its new role: 0.4 s of the control plane, and a watch.
+# An SGLang engine has to change, too; how long that takes is assumed, not measured.
+FLIP: Final[Seconds] = 2.0
+FLIP_OF_ENGINE: Final[Seconds] = 10.0
 
 
 class InvalidSpec(ValueError):
@@ -39,6 +49,7 @@ def read_strictly(body: Mapping[str, Any]) -> ServingDeployment:
 
 def policy(spec: Spec, profile: Profile) -> Policy:
     """What the autoscaler needs to know of a spec."""
+    window = spec.scaling.scale_down_window
     try:
         return Policy(
             slo=SLO(
@@ -59,11 +70,42 @@ def policy(spec: Spec, profile: Profile) -> Policy:
             start_up_decode=parse_duration(spec.decode.startup_time),
             interval=parse_duration(spec.scaling.interval),
             tolerance=spec.scaling.tolerance,
-            scale_down_window=parse_duration(spec.scaling.scale_down_window),
+            scale_down_window=None if window is None else parse_duration(window),
             mode=_mode(spec.scaling.mode),
+            flip=_flip(spec),
+            behavior=Behavior(_pace(spec.scaling.behavior.scale_up), _pace(spec.scaling.behavior.scale_down)),
+            spare=Targets(spec.prefill.spare_replicas, spec.decode.spare_replicas),
+            reserved_gpus=spec.reserved_gpus,
+            schedules=tuple(map(_schedule, spec.scaling.schedules)),
+            calibrate=spec.profile.calibration == "Enabled",
+            engines=_engines(spec),
         )
     except ValueError as e:
         raise InvalidSpec(f"spec: {e}") from e
+
+
+def _engines(spec: Spec) -> str:
+    """What the pace of engines depends on, as far as the spec tells."""
+    engine, pools = spec.engine, (spec.prefill, spec.decode)
+    env = sorted((e.name, e.value) for e in engine.env)
+    return repr((engine.image, engine.command, engine.args, env, [p.gpus_per_replica for p in pools]))
+
+
+def flips(spec: Spec) -> bool:
+    """Whether replicas may change their role: asked for, and in pools of ours."""
+    ours = spec.prefill.scale_target_ref is None and spec.decode.scale_target_ref is None
+    return spec.scaling.role_flip == "Enabled" and ours
+
+
+def has_own_role(spec: Spec) -> bool:
+    """Whether the engine itself is either a prefill or a decode engine, and must be told to change."""
+    return spec.engine.type == "SGLang"
+
+
+def _flip(spec: Spec) -> Seconds | None:
+    if not flips(spec):
+        return None
+    return FLIP_OF_ENGINE if has_own_role(spec) else FLIP
 
 
 def builtin_profile(name: str) -> Profile:
@@ -99,6 +141,21 @@ def _decoded(text: str) -> object:
 def _mode(mode: str) -> Mode:
     """Plans that somebody must approve are made as if they were applied at once."""
     return Mode.AUTO if mode == "Approve" else Mode(mode)
+
+
+def _pace(rules: PaceRules) -> Rules:
+    limits = (PacePolicy(Unit(p.type), p.value, float(p.period_seconds)) for p in rules.policies)
+    return Rules(tuple(limits), Select(rules.select_policy))
+
+
+def _schedule(schedule: schema.Schedule) -> Schedule:
+    return Schedule(
+        least=Targets(schedule.prefill_min_replicas, schedule.decode_min_replicas),
+        start=time.fromisoformat(schedule.start),
+        end=time.fromisoformat(schedule.end),
+        zone=ZoneInfo(schedule.time_zone),
+        days=frozenset(get_args(schema.Day).index(day) for day in schedule.days),
+    )
 
 
 def _bounds(pool: Pool) -> Bounds:

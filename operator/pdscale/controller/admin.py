@@ -1,16 +1,20 @@
-"""The operator's own HTTP server: liveness, readiness, metrics. It serves nothing else."""
+"""The operator's own HTTP server: liveness, readiness, metrics, and the page that shows what it sees."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from pdscale.controller.pulse import Pulse
+from pdscale.controller.view import pages
 
 
-def application(registry: CollectorRegistry, pulse: Pulse, ready: Callable[[], bool]) -> web.Application:
+def application(
+    registry: CollectorRegistry, pulse: Pulse, ready: Callable[[], bool], state: Callable[[], dict[str, Any]]
+) -> web.Application:
     async def healthz(_: web.Request) -> web.Response:
         late = pulse.late()
         return web.Response(text="\n".join(late) or "ok", status=503 if late else 200)
@@ -21,9 +25,13 @@ def application(registry: CollectorRegistry, pulse: Pulse, ready: Callable[[], b
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    async def seen() -> dict[str, Any]:
+        return state()
+
     app = web.Application()
     app.on_response_prepare.append(_one_request_each)
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    app.add_routes(pages.routes(seen))
     return app
 
 

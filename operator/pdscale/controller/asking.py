@@ -17,12 +17,13 @@ from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 from pdscale.api.v1alpha1 import GROUP, PLURAL, VERSION
 from pdscale.controller.explain import explained
 from pdscale.controller.explain_text import text
-from pdscale.controller.questions import QUESTIONS
+from pdscale.controller.questions import DASHBOARD, INTERRUPTED, QUESTIONS, SHOWS
 from pdscale.controller.say import APPROVE, TAKE
 from pdscale.kube.client import Kube, Object, collection
 from pdscale.kube.errors import KubeError, NotFound
 
 MANAGER: Final = "pdscale-cli"
+PLUGIN: Final = "kubectl pdscale"
 
 
 class Refused(Exception):
@@ -30,8 +31,16 @@ class Refused(Exception):
 
 
 def plugin() -> int:
-    """``kubectl-pdscale`` on the path is ``kubectl pdscale``."""
-    return main(sys.argv[1:], program="kubectl pdscale")
+    """``kubectl-pdscale`` on the path is ``kubectl pdscale``: these, and the dashboard."""
+    arguments = sys.argv[1:]
+    if arguments[:1] != [DASHBOARD]:
+        return main(arguments, program=PLUGIN)
+    from pdscale.controller.dashboard import main as show  # a web server, which no answer here needs
+
+    try:
+        return show(arguments, program=PLUGIN)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def main(arguments: Sequence[str], *, program: str = "pdscale") -> int:
@@ -57,6 +66,7 @@ def parser(program: str) -> argparse.ArgumentParser:
             command.add_argument("-o", "--output", choices=("text", "json"), default="text")
         if name == "approve":
             command.add_argument("--proposal", metavar="ID", help="only this one (default: what is proposed)")
+    commands.add_parser(DASHBOARD, help=SHOWS, add_help=False)
     return top
 
 

@@ -70,10 +70,12 @@ def explained(body: Mapping[str, Any]) -> Json:
         "traffic": status.get("workload"),
         "forecast": status.get("forecast"),
         "demand": status.get("demand"),
+        "profile": status.get("profile"),
         "candidates": list(_candidates(seen)),
         "plan": status.get("plan"),
         "binding": _binding(seen),
         "proposal": status.get("proposal"),
+        "kvBlocksTtl": status.get("kvBlocksTtl"),
         "history": status.get("history"),
         "concerns": list(_concerns(seen)),
         "wouldChange": list(_would_change(seen)),
@@ -119,7 +121,7 @@ def _against(seen: Seen, pair: Targets, plan: Targets) -> str:
         return f"carries {_share(seen, pair):.0%} of the need"
     if seen.gpus(pair) > seen.gpus(plan):
         return f"{seen.gpus(pair) - seen.gpus(plan)} GPUs more for the same need"
-    return "carries the need; kept by tolerance or scaleDownWindow"
+    return "carries the need; kept by tolerance, or for as long as a change would cost"
 
 
 def _binding(seen: Seen) -> str:
@@ -159,7 +161,7 @@ def _would_change(seen: Seen) -> Iterator[str]:
             yield f"{role} grows above {more:.3g} rounds/s expected, with lengths as they are"
             if count > int(seen.pool(role).get("minReplicas", 1)):
                 window = seen.scaling.get("scaleDownWindow")
-                lasting = f" for {window}" if window else ""
+                lasting = f" for {window}" if window else " for as long as a start-up and a drain take"
                 less = expected * (count - 1) / need
                 yield f"{role} shrinks below {less:.3g} rounds/s expected{lasting}"
 

@@ -18,6 +18,7 @@ def _lines(parts: Json) -> Iterator[str]:
     yield from _part("traffic", _traffic(parts))
     yield from _part("forecast", _forecast(parts))
     yield from _part("one replica", _capacity(parts))
+    yield from _part("profile", _profile(parts))
     yield from _part("need", _need(parts))
     yield from _listed("candidates", [_candidate(c) for c in parts.get("candidates", ())])
     if plan := parts.get("plan"):
@@ -29,6 +30,7 @@ def _lines(parts: Json) -> Iterator[str]:
         state = "approved" if proposal["approved"] else f"waits until {proposal['expires']}"
         pair = f"{proposal['prefill']}P+{proposal['decode']}D"
         yield from _part("proposal", f"{proposal['id']}: {pair}, {state}")
+    yield from _part("KV kept", _kept(parts))
     yield from _listed("lately", [_change(c) for c in parts.get("history", ())])
     yield from _listed("concerns", parts.get("concerns", []))
     yield from _listed("would change", parts.get("wouldChange", []))
@@ -76,10 +78,27 @@ def _capacity(parts: Json) -> str:
     return ", ".join(each)
 
 
+def _profile(parts: Json) -> str:
+    seen = parts.get("profile")
+    if not seen:
+        return ""
+    times = f"{seen['prefillFactor']:g}x its prefills, {seen['decodeFactor']:g}x its decode steps"
+    return f"engines take {times}"
+
+
 def _need(parts: Json) -> str:
     seen = parts.get("demand", {})
     figures = ((r, seen[r].get("replicas")) for r in Role if r in seen)
     return ", ".join(f"{r} {'beyond any number' if n is None else f'{n:g}'}" for r, n in figures)
+
+
+def _kept(parts: Json) -> str:
+    seen = parts.get("kvBlocksTtl")
+    if not seen:
+        return ""
+    observed = seen.get("observed")
+    pauses = f"95 % of pauses end within {observed}" if observed else "pauses are not known"
+    return f"{seen['inForce']} for a session's next round; {pauses}"
 
 
 def _candidate(c: Json) -> str:

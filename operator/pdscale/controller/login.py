@@ -5,6 +5,7 @@ from typing import Any
 import aiohttp
 import kopf
 
+from pdscale.controller.watching import lives_on
 from pdscale.kube.client import Fence, configuration
 from pdscale.kube.errors import NotLeading
 from pdscale.settings import Settings
@@ -28,18 +29,19 @@ async def credentials(settings: Settings) -> kopf.ConnectionInfo:
     )
 
 
-def fenced(found: kopf.ConnectionInfo, fence: Fence) -> kopf.AiohttpSession:
-    """kopf's own writes, the finalizer's, stop with ours. kopf closes the session."""
+def session(found: kopf.ConnectionInfo, fence: Fence | None = None) -> kopf.AiohttpSession:
+    """Watches live on in it, and kopf's own writes, the finalizer's, stop with ours. kopf closes it."""
 
     async def refuse(_: aiohttp.ClientSession, __: Any, call: aiohttp.TraceRequestStartParams) -> None:
-        if call.method != "GET" and fence() <= 0:
+        if fence is not None and call.method != "GET" and fence() <= 0:
             raise NotLeading(f"{call.method} {call.url.path}: not sent, the Lease was not renewed in time")
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(refuse)
-    session = aiohttp.ClientSession(
+    made = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
         headers=found.as_http_headers(),
         trace_configs=[trace],
+        middlewares=(lives_on,),
     )
-    return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
+    return kopf.AiohttpSession(server=found.server, aiohttp_session=made)

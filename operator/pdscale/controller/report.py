@@ -14,26 +14,31 @@ from pdscale.api.status import (
     DemandStatus,
     ForecastStatus,
     GpuStatus,
+    KvBlocksTtlStatus,
     PlanStatus,
     PlanStep,
     PoolStatus,
+    ProfileStatus,
     Status,
     WorkloadStatus,
 )
-from pdscale.controller.conditions import AWAITING, READY, TELLING, Outcome, gpus_held
+from pdscale.controller.conditions import AWAITING, READY, ROLLING, TELLING, Outcome, gpus_held, pool_of
 from pdscale.controller.election import Writer
+from pdscale.controller.pauses import Kept
 from pdscale.kube.events import Event, Kind
 from pdscale.kube.scale import ScaleWrite, after
 from pdscale.kube.status import Condition, Json, merged, timestamp
 from pdscale.model.plan import Plan
-from pdscale.model.pools import PoolState
+from pdscale.model.pools import Role
 from pdscale.model.units import Seconds, format_duration
 from pdscale.model.workload import NoData, Workload
 from pdscale.perf.capacity import Capacity
 from pdscale.scaling.autoscaler import Decision
+from pdscale.scaling.calibration import Factors
 from pdscale.scaling.demand import Demand
 from pdscale_forecaster.series import Forecast
 
+FLIPPED: Final = "RoleFlipped"
 HISTORY: Final = 5  # changes that a status keeps; all of them are Events, too
 
 
@@ -58,7 +63,7 @@ def events(stored: Mapping[str, Any], found: Sequence[Condition], outcome: Outco
     """Each write, and each condition that turned. What a new object lacks at first is no news."""
     before = {c["type"]: c["status"] for c in stored.get("conditions") or ()}
     told = [] if outcome is None else [_scaled(w, outcome.decision.plan) for w in outcome.written]
-    told += [] if outcome is None else _proposed(stored, outcome)
+    told += [] if outcome is None else _proposed(stored, outcome) + _flipped(outcome)
     for condition in found:
         if condition.type in TELLING or condition.reason == AWAITING:
             continue
@@ -66,10 +71,26 @@ def events(stored: Mapping[str, Any], found: Sequence[Condition], outcome: Outco
         fresh_fault = old is None and condition.type == READY and condition.reason == "InvalidSpec"
         if fresh_fault or (condition.holds is False and old not in (None, "False")):
             text = condition.message or condition.type
-            told.append(Event(Kind.WARNING, condition.reason, text))
+            kind = Kind.NORMAL if condition.reason == ROLLING else Kind.WARNING
+            told.append(Event(kind, condition.reason, text))
         elif condition.holds and old == "False":
             told.append(Event(Kind.NORMAL, condition.reason, condition.message or condition.type))
     return told
+
+
+def figures(outcome: Outcome) -> dict[str, float | None]:
+    """What is also a metric of the object, by the metric's name; None where nothing is known."""
+    forecast, factors = outcome.decision.forecast, outcome.decision.factors
+    return {
+        "gpus_held": gpus_held(outcome),
+        "gpu_budget": outcome.policy.gpu_budget,
+        "overdue_pods": outcome.overdue,
+        "attainment_target": outcome.policy.slo.attainment,
+        "forecast_quantile": None if isinstance(forecast, NoData) else forecast.quantile,
+        "forecast_coverage": None if isinstance(forecast, NoData) else forecast.coverage,
+        "profile_prefill_factor": None if isinstance(factors, NoData) else factors.prefill,
+        "profile_decode_factor": None if isinstance(factors, NoData) else factors.decode,
+    }
 
 
 def _proposed(stored: Mapping[str, Any], outcome: Outcome) -> list[Event]:
@@ -80,6 +101,12 @@ def _proposed(stored: Mapping[str, Any], outcome: Outcome) -> list[Event]:
     return [Event(Kind.NORMAL, "PlanProposed", text, action="Propose")]
 
 
+def _flipped(outcome: Outcome) -> list[Event]:
+    if outcome.flip is None:
+        return []
+    return [Event(Kind.NORMAL, FLIPPED, f"{outcome.flip}: {outcome.decision.plan.trail}", action="Flip")]
+
+
 def _scaled(write: ScaleWrite, plan: Plan) -> Event:
     return Event(Kind.NORMAL, "Scaled", f"{write}: {plan.trail}", action="Scale")
 
@@ -87,14 +114,20 @@ def _scaled(write: ScaleWrite, plan: Plan) -> Event:
 def _figures(outcome: Outcome, stored: Mapping[str, Any], now: Seconds) -> Json:
     decision, ruling = outcome.decision, outcome.ruling
     figures = Status(
-        prefill=_pool_status(outcome.observation.prefill),
-        decode=_pool_status(outcome.observation.decode),
-        gpus=GpuStatus(budget=outcome.policy.gpu_budget, held=gpus_held(outcome)),
+        prefill=_pool_status(outcome, Role.PREFILL),
+        decode=_pool_status(outcome, Role.DECODE),
+        gpus=GpuStatus(
+            budget=outcome.policy.gpu_budget,
+            held=gpus_held(outcome),
+            allowed=None if outcome.share is None else outcome.share.allowed,
+        ),
         forecast=_forecast_status(decision.forecast),
         workload=_workload_status(decision.workload),
         plan=_plan_status(decision, now),
         demand=_demand_status(decision.demand),
+        profile=_profile_status(decision.factors),
         proposal=None if ruling.proposal is None else ruling.proposal.status,
+        kv_blocks_ttl=_kv_blocks_ttl(outcome.kept),
         took_replicas=ruling.took or None,
     ).dump()
     stored_plan = stored.get("plan") or {}
@@ -103,6 +136,13 @@ def _figures(outcome: Outcome, stored: Mapping[str, Any], now: Seconds) -> Json:
     if history := [*_changes(outcome, now), *(stored.get("history") or ())]:
         figures["history"] = history[:HISTORY]
     return {key: value for key, value in figures.items() if key != "conditions"}
+
+
+def _kv_blocks_ttl(kept: Kept | None) -> KvBlocksTtlStatus | None:
+    if kept is None:
+        return None
+    pause = None if kept.pause is None else f"{kept.pause:g}s"
+    return KvBlocksTtlStatus(in_force=f"{kept.seconds}s", observed=pause)
 
 
 def _changes(outcome: Outcome, now: Seconds) -> list[Json]:
@@ -114,7 +154,10 @@ def _changes(outcome: Outcome, now: Seconds) -> list[Json]:
         time=timestamp(now),
         prefill=f"{before.prefill} -> {to.prefill}",
         decode=f"{before.decode} -> {to.decode}",
-        reasons=[step.reason for step in outcome.decision.plan.steps],
+        reasons=[
+            *(step.reason for step in outcome.decision.plan.steps),
+            *([FLIPPED] if outcome.flip else []),
+        ],
     )
     return [change.dump()]
 
@@ -128,6 +171,12 @@ def _demand_status(demand: Demand | NoData) -> DemandsStatus | None:
     )
 
 
+def _profile_status(factors: Factors | NoData) -> ProfileStatus | None:
+    if isinstance(factors, NoData):
+        return None
+    return ProfileStatus(prefill_factor=round(factors.prefill, 2), decode_factor=round(factors.decode, 2))
+
+
 def _need(replicas: float, one: Capacity) -> DemandStatus:
     return DemandStatus(
         replicas=_rounded(replicas) if math.isfinite(replicas) else None,
@@ -136,15 +185,18 @@ def _need(replicas: float, one: Capacity) -> DemandStatus:
     )
 
 
-def _pool_status(pool: PoolState) -> PoolStatus:
+def _pool_status(outcome: Outcome, role: Role) -> PoolStatus:
+    pool, target = pool_of(outcome, role), outcome.targets.get(role)
     return PoolStatus(
         current=pool.ready + pool.starting + pool.unschedulable + pool.terminating,
         desired=pool.desired,
         ready=pool.ready,
         starting=pool.starting,
+        draining=outcome.marked.of(role),
         terminating=pool.terminating,
         unschedulable=pool.unschedulable,
         summary=f"{pool.ready}/{pool.desired}",
+        target=None if target is None else target.title,
     )
 
 

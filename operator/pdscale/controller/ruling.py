@@ -17,7 +17,8 @@ class Ruling:
     """``apply`` is what may be written now, if anything.
 
     ``takes``: the replicas of both pools are made ours first, as somebody has just asked for; ``took`` is the
-    request that was obeyed last. ``asks``: plans wait for approval.
+    request that was obeyed last. ``asks``: plans wait for approval. ``shared`` says who else scales what this
+    object scales: then nothing is written and nothing taken.
     """
 
     apply: Targets | None
@@ -26,6 +27,7 @@ class Ruling:
     asks: bool = False
     takes: bool = False
     took: str = ""
+    shared: str = ""
 
 
 def rule(
@@ -36,10 +38,11 @@ def rule(
     decision: Decision,
     *,
     now: Seconds,
+    shared: str = "",
 ) -> Ruling:
     said, apply = Say.of(seen.body), decision.apply
     before = str(seen.status.get("tookReplicas") or "")
-    takes = said.take not in ("", before)
+    takes = said.take not in ("", before) and not shared
     asks, proposed = scaling.mode == "Approve", None
     if asks:
         moment = Moment(observation.current, decision.wanted, seen.generation, now)
@@ -48,10 +51,11 @@ def rule(
         goes = proposed is not None and proposed.approved
         apply = steps(proposed, policy, observation) if proposed is not None and goes else None
     return Ruling(
-        apply=said.permits(apply, observation.current),
+        apply=None if shared else said.permits(apply, observation.current),
         said=said,
         proposal=proposed,
         asks=asks,
         takes=takes,
         took=said.take if takes else before,
+        shared=shared,
     )

@@ -4,9 +4,8 @@ kopf hands a daemon live views that change under running code; a tick must reaso
 body is copied once, and everything after that looks at the copy.
 """
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pdscale.api.v1alpha1 import GROUP, KIND, VERSION
@@ -21,7 +20,13 @@ class Snapshot:
 
     @classmethod
     def of(cls, view: Mapping[str, Any]) -> Self:
-        return cls({key: copy.deepcopy(_plain(view[key])) for key in view})
+        lean = cls(view).lean().body
+        return cls({key: _copied(lean[key]) for key in lean})
+
+    def lean(self) -> Self:
+        """Without ``managedFields``, which are half of an object and which nobody here reads."""
+        meta = {key: value for key, value in self.body["metadata"].items() if key != "managedFields"}
+        return replace(self, body={**self.body, "metadata": meta})
 
     @property
     def namespace(self) -> str:
@@ -57,8 +62,10 @@ class Snapshot:
         return f"{self.namespace}/{self.name}"
 
 
-def _plain(value: Any) -> Any:
-    """kopf's views are mappings but not dicts, and do not copy."""
+def _copied(value: Any) -> Any:
+    """A copy in plain dicts and lists: kopf's views are mappings but not dicts, and do not copy."""
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: _copied(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_copied(v) for v in value]
     return value

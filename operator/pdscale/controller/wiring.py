@@ -11,34 +11,44 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
-
-import kopf
 
 from pdscale.api.v1alpha1 import GROUP, PLURAL, VERSION, ServingDeployment
-from pdscale.controller import admin, handlers
+from pdscale.controller import admin
+from pdscale.controller.conflicts import Conflicts
+from pdscale.controller.draining import Drains
 from pdscale.controller.election import Tenure
+from pdscale.controller.flipping import Flips
 from pdscale.controller.leading import Leading, boot_clock
-from pdscale.controller.login import credentials, fenced
 from pdscale.controller.loop import Loop
 from pdscale.controller.observe import HistorySource, Observer
 from pdscale.controller.pulse import Pulse
-from pdscale.kube.client import Fence, Kube, Object
+from pdscale.controller.resizing import Resizing
+from pdscale.controller.scales import Scales
+from pdscale.controller.sharing import SharedBudgets
+from pdscale.controller.stored import Stored
+from pdscale.controller.telling import Telling
+from pdscale.controller.under_kopf import kopf_operator
+from pdscale.controller.view.board import Board
+from pdscale.engines.role_switch import switch_role
+from pdscale.kube.client import Kube, Object
 from pdscale.kube.errors import NotFound
 from pdscale.kube.events import Recorder
 from pdscale.kube.lease import LeaseStore
 from pdscale.kube.manifests import render
 from pdscale.kube.manifests_pod import Defaults
+from pdscale.kube.rivals import Rivals
+from pdscale.kube.targets import Targets
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
+from pdscale.prom.access import Access
 from pdscale.prom.servers import MetricsServers
 from pdscale.scaling.autoscaler import Autoscaler
 from pdscale.settings import Settings
 from pdscale.telemetry import Metrics
-from pdscale_forecaster import forecast
+from pdscale_forecaster import Remembered
 
 _log = logging.getLogger("pdscale.operator")
 
@@ -54,12 +64,13 @@ class Operator:
     loop: Loop
     metrics: Metrics
     pulse: Pulse
+    board: Board
 
 
 def wire(
     settings: Settings,
     kube: Kube,
-    source_at: Callable[[str], HistorySource],
+    source_at: Callable[[Access], HistorySource],
     *,
     clock: Callable[[], Seconds] = time.time,
     tenure: Tenure | None = None,
@@ -67,25 +78,49 @@ def wire(
     """Without a ``tenure`` the operator is alone and may always write."""
     defaults = Defaults(settings.router_image, settings.router_cluster_role)
     metrics, pulse = Metrics(), Pulse(time.monotonic)
+    board = Board(clock) if tenure is None else Board(clock, leads=lambda: tenure.left() > 0)
+    kube = kube.telling(metrics.api_request)
     if tenure is not None:
         metrics.leads(tenure.left)
         kube = kube.fenced(tenure.left)
 
-    def children(deployment: ServingDeployment, *, profile: Profile) -> Sequence[Object]:
-        return render(deployment, profile=profile, defaults=defaults)
+    def children(
+        deployment: ServingDeployment,
+        *,
+        profile: Profile,
+        live: Mapping[str, Object],
+        observed_pause: Seconds | None,
+    ) -> Sequence[Object]:
+        return render(
+            deployment, profile=profile, defaults=defaults, live=live, observed_pause=observed_pause
+        )
 
+    observer = Observer(kube, source_at, Targets(kube), settings.prometheus_url)
+    rivals = Rivals(kube, clock)
+    resizing = Resizing(
+        kube=kube,
+        flips=Flips(kube, Drains(kube), switch_role),
+        scales=Scales(kube, metrics),
+        conflicts=Conflicts(rivals),
+        budgets=SharedBudgets(kube, rivals),
+        board=board,
+        clock=clock,
+    )
     loop = Loop(
         kube=kube,
-        observer=Observer(kube, source_at),
+        observer=observer,
+        resizing=resizing,
+        stored=Stored(kube, clock),
+        telling=Telling(metrics, clock),
         render=children,
-        autoscaler=lambda: Autoscaler(predict=forecast),
+        autoscaler=lambda: Autoscaler(predict=Remembered()),
         recorder=Recorder(kube, os.environ.get("POD_NAME", socket.gethostname())),
         metrics=metrics,
         pulse=pulse,
         clock=clock,
         tenure=tenure,
     )
-    return Operator(loop, metrics, pulse)
+    return Operator(loop, metrics, pulse, board)
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
@@ -98,7 +133,9 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         started = asyncio.Event()
         if leading is not None:
             started.set()  # whoever waits for the Lease is ready to take it
-        app = admin.application(operator.metrics.registry, operator.pulse, started.is_set)
+        app = admin.application(
+            operator.metrics.registry, operator.pulse, started.is_set, operator.board.state
+        )
         async with admin.serving(app, host=settings.admin_host, port=settings.admin_port) as address:
             where = ", ".join(settings.namespaces) or "all namespaces"
             _log.info("serving %s; health and metrics at %s", where, address)
@@ -137,37 +174,6 @@ async def _in_turns(leading: Leading, operator: Operator, settings: Settings, *,
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signals.remove_signal_handler(number)
-
-
-IDENTITY: Final = "pdscale"
-
-
-async def kopf_operator(
-    loop: handlers.Ticking,
-    settings: Settings,
-    *,
-    stop: asyncio.Event | None,
-    started: asyncio.Event,
-    fence: Fence | None = None,
-) -> None:
-    registry, kopf_settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-    handlers.register(registry, loop)
-    handlers.configure(kopf_settings)
-
-    @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo | kopf.AiohttpSession:
-        found = await credentials(settings)
-        return found if fence is None else fenced(found, fence)
-
-    await kopf.operator(
-        registry=registry,
-        settings=kopf_settings,
-        # Else kopf asks for the name of the process's user, and a container's number need not have one.
-        identity=IDENTITY,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
-        stop_flag=stop,
-        ready_flag=started,
-        **handlers.scope(settings.namespaces),
-    )
 
 
 @asynccontextmanager

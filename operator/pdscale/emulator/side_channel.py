@@ -152,7 +152,8 @@ class _Peer:
 
     async def ask(self, message: object, *, answered: bool = True) -> Any:
         async with self._turn:
-            if self.reader.at_eof():
+            # Broken by an errand that was here before, or reset while nobody used it.
+            if self.reader.at_eof() or self.writer.is_closing():
                 raise EOFError("connection closed")
             send_frame(self.writer, message)
             await self.writer.drain()

@@ -10,23 +10,27 @@ Each token passes here, and so ``partition`` does what ``in`` would do in twice 
 what is looked for in bytes for a number, and forms an error that nobody sees.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-_ANY_PARAMS: Final = b'_transfer_params"'  # both of ``_TRANSFER``, by one look
+_KV: Final = "kv_transfer_params"
+_EC: Final = "ec_transfer_params"
+_ANY_PARAMS: Final = b'_transfer_params"'  # both of them, by one look
 _NO_PARAMS: Final = b',"kv_transfer_params":null'
-_TRANSFER: Final = ("kv_transfer_params", "ec_transfer_params")
 _USAGE: Final = b'"usage"'
 _ERROR: Final = b'data: {"error"'
 _DATA: Final = b"data: "
+_NEWLINE: Final = 10
 _ERROR_LATER: Final = b"\n" + _ERROR
 _DONE: Final = b"data: [DONE]"
 _WORD: Final = len(_DONE)
 _LAST_WORDS: Final = frozenset((_DONE, _ERROR[:_WORD]))
 _DONE_LATER: Final = b"\n" + _DONE
+_EVENTS: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n)|.+", re.DOTALL)
 _LARGEST_EVENT: Final = 16 * 1024 * 1024
 
 
@@ -69,10 +73,19 @@ def read_json(content: bytes) -> Reading:
     if not isinstance(answer, dict):
         return Reading(content)
     usage = usage_of(answer)
-    if not any(name in answer for name in _TRANSFER):
+    if _KV not in answer and _EC not in answer:
         return Reading(content, usage)
-    params, _ = (answer.pop(name, None) for name in _TRANSFER)
-    return Reading(orjson.dumps(answer), usage, params if isinstance(params, dict) and params else None)
+    params = _taken_out(answer)
+    return Reading(orjson.dumps(answer), usage, params)
+
+
+def handed_out(content: bytes) -> Mapping[str, Any] | None:
+    """The transfer parameters of an answer that no client gets."""
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    return _taken_out(answer) if isinstance(answer, dict) else None
 
 
 @dataclass(slots=True)
@@ -114,6 +127,21 @@ class StreamReader:
         self._note(chunk)
         return b"".join(self._event(event) for event in _split(chunk))
 
+    def passes(self, framed: bytes, start: int) -> bool:
+        """Whether what begins at ``start`` and ends two bytes before the end is one event of one line, with a
+        token and with nothing to be read or taken out. It is counted then, and is the client's as it is."""
+        if (
+            framed.find(b"\n", start) != len(framed) - 4
+            or framed[-3] != _NEWLINE
+            or framed.partition(_USAGE)[1]
+            or framed.partition(_ANY_PARAMS)[1]
+            or framed[start : start + _WORD] in _LAST_WORDS
+            or self._rest
+        ):
+            return False
+        self.events += 1
+        return True
+
     def flush(self) -> bytes:
         """What never became a whole event."""
         rest, self._rest = self._rest, b""
@@ -142,11 +170,9 @@ class StreamReader:
         self.usage = usage_of(answer) or self.usage
         if self.hide_usage and not answer.get("choices") and "usage" in answer:
             return b""
-        if not any(name in answer for name in _TRANSFER):
+        if _KV not in answer and _EC not in answer:
             return event
-        params, _ = (answer.pop(name, None) for name in _TRANSFER)
-        if isinstance(params, dict) and params:
-            self.params = params
+        self.params = _taken_out(answer) or self.params
         return b"data: " + orjson.dumps(answer) + b"\n\n"
 
 
@@ -189,6 +215,13 @@ def error_body(message: str, *, kind: str, status: int) -> bytes:
     return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}})
 
 
+def _taken_out(answer: dict[str, Any]) -> Mapping[str, Any] | None:
+    """No transfer parameters are left in it; those for KV are returned, if they say anything."""
+    params = answer.pop(_KV, None)
+    answer.pop(_EC, None)
+    return params if isinstance(params, dict) and params else None
+
+
 def _mentions(content: bytes) -> bool:
     """Whether there is anything to be read from it, or taken out."""
     return bool(content.partition(_USAGE)[1] or content.partition(_ANY_PARAMS)[1])
@@ -201,8 +234,5 @@ def _end_of_events(chunk: bytes) -> int:
 
 
 def _split(chunk: bytes) -> list[bytes]:
-    """Whole events, each with its blank line."""
-    separator = b"\n\n" if b"\n\n" in chunk else b"\r\n\r\n"
-    *events, rest = chunk.split(separator)
-    whole = [event + separator for event in events]
-    return [*whole, rest] if rest else whole
+    """Whole events, each with its blank line, of whichever kind."""
+    return _EVENTS.findall(chunk)

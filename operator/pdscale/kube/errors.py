@@ -5,7 +5,11 @@ anybody doing anything.
 """
 
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+from pdscale.model.units import Seconds
+
+_NOT_CONVERTED: Final = "request to convert CR to an invalid group/version: autoscaling/v1"
 
 
 class KubeError(Exception):
@@ -45,14 +49,32 @@ class Invalid(KubeError):
     """The server understood the request and refused its content."""
 
 
+class CannotApply(KubeError):
+    """The server has found no conflict, and cannot apply: so it is with the scale of every custom resource.
+
+    What it merged is a Scale, and only the custom resource's own group is known where it is to be converted
+    back (Kubernetes 1.36). A merge patch of the same is understood.
+    """
+
+
 class ApiUnavailable(KubeError):
-    """No answer in time, no connection, or an answer that says that the server is in trouble."""
+    """No answer in time, no connection, or an answer that says that the server is in trouble.
+
+    ``retry_after`` is how long it wants to be left alone, where it says so.
+    """
 
     retry_helps: ClassVar[bool] = True
 
+    def __init__(self, message: str, *, retry_after: Seconds | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
-def from_answer(status: int, body: bytes, call: str) -> KubeError:
-    """The error behind a status code of 400 and above. ``call`` is like ``GET /api/v1/pods``."""
+
+def from_answer(status: int, body: bytes, call: str, *, retry_after: str = "") -> KubeError:
+    """The error behind a status code of 400 and above. ``call`` is like ``GET /api/v1/pods``.
+
+    ``retry_after`` is the header of that name, which API servers write in whole seconds.
+    """
     answer = _parse(body)
     text = f"{call}: {status} {answer.get('message') or body[:200].decode(errors='replace')}"
     match status:
@@ -64,10 +86,10 @@ def from_answer(status: int, body: bytes, call: str) -> KubeError:
             return Terminating(text)
         case 401 | 403:
             return Forbidden(text)
-        case 429:
-            return ApiUnavailable(text)
-        case _ if status >= 500:
-            return ApiUnavailable(text)
+        case 500 if _NOT_CONVERTED in text:
+            return CannotApply(text)
+        case _ if status == 429 or status >= 500:
+            return ApiUnavailable(text, retry_after=_wait(answer, retry_after))
         case _:
             return Invalid(text)
 
@@ -84,6 +106,11 @@ def _owners(answer: dict[str, Any]) -> tuple[str, ...]:
     """Managers in a server-side apply conflict: the message is ``conflict with "NAME" using ...``."""
     named = [c["message"].split('"') for c in _causes(answer) if c.get("reason") == "FieldManagerConflict"]
     return tuple(sorted({parts[1] for parts in named if len(parts) > 1}))
+
+
+def _wait(answer: dict[str, Any], header: str) -> Seconds | None:
+    said = str((answer.get("details") or {}).get("retryAfterSeconds") or header)
+    return float(said) if said.isdecimal() else None
 
 
 def _reasons(answer: dict[str, Any]) -> set[str]:

@@ -6,20 +6,26 @@ fight. Whoever creates a pool adds them once.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from pdscale.api.v1alpha1 import GROUP, KIND, VERSION, ServingDeployment
+from pdscale.kube import pinning, rollouts
 from pdscale.kube.manifests_engine import PROFILE_FILE
-from pdscale.kube.manifests_pod import HTTP, HTTP_PORT, PROFILE_MAP, Defaults, Pods
+from pdscale.kube.manifests_parts import HTTP, HTTP_PORT, PICKER, PICKER_PORT
+from pdscale.kube.manifests_pod import PROFILE_MAP, Defaults, Pods
 from pdscale.kube.pools import DEPLOYMENT_LABEL, ROLE_LABEL
 from pdscale.model.pools import Role
+from pdscale.model.units import Seconds
 from pdscale.perf.document import profile_document
 from pdscale.perf.profile import Profile
 
 Manifest = dict[str, Any]
 
 FRONT: Final = "router"
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def child_name(deployment: str, component: str) -> str:
@@ -27,12 +33,21 @@ def child_name(deployment: str, component: str) -> str:
     return f"{deployment}-{component}"
 
 
-def render(deployment: ServingDeployment, *, profile: Profile, defaults: Defaults) -> tuple[Manifest, ...]:
+def render(
+    deployment: ServingDeployment,
+    *,
+    profile: Profile,
+    defaults: Defaults,
+    live: Mapping[str, Any] = _NONE,
+    observed_pause: Seconds | None = None,
+) -> tuple[Manifest, ...]:
     """Everything to create, in the order in which it is needed.
 
-    A ``podTemplate`` that contradicts what the operator relies on raises ``InvalidSpec``.
+    ``live`` are the Deployments that exist, by name: what depends on the load (``pinning``) is taken from
+    them unless their pods change anyhow. A ``podTemplate`` that contradicts what the operator relies on
+    raises ``InvalidSpec``.
     """
-    children = _Children(deployment, Pods(deployment, defaults))
+    children = _Children(deployment, Pods(deployment, defaults), live, observed_pause)
     own_profile = deployment.spec.profile.config_map is not None
     return (
         children.service_account(),
@@ -41,7 +56,7 @@ def render(deployment: ServingDeployment, *, profile: Profile, defaults: Default
         children.front_service(),
         *(children.pool_service(role) for role in Role),
         children.front(),
-        *(children.pool(role) for role in Role),
+        *(children.pool(r) for r in Role if deployment.spec.pool(r).scale_target_ref is None),
     )
 
 
@@ -51,6 +66,8 @@ class _Children:
 
     parent: ServingDeployment
     pods: Pods
+    live: Mapping[str, Any]
+    observed_pause: Seconds | None
 
     @property
     def name(self) -> str:
@@ -76,8 +93,11 @@ class _Children:
         return found | {"data": {PROFILE_FILE: text}}
 
     def front_service(self) -> Manifest:
-        port = {"name": HTTP, "port": 80, "targetPort": HTTP, "protocol": "TCP"}
-        spec = {"type": "ClusterIP", "selector": self._selector(FRONT), "ports": [port]}
+        ports: list[Manifest] = [{"name": HTTP, "port": 80, "targetPort": HTTP, "protocol": "TCP"}]
+        if self.parent.spec.router.endpoint_picker:
+            grpc = {"appProtocol": "kubernetes.io/h2c", "targetPort": PICKER, "protocol": "TCP"}
+            ports.append({"name": PICKER, "port": PICKER_PORT, **grpc})
+        spec = {"type": "ClusterIP", "selector": self._selector(FRONT), "ports": ports}
         return self._object("v1", "Service", self.name, FRONT) | {"spec": spec}
 
     def pool_service(self, role: Role) -> Manifest:
@@ -95,13 +115,24 @@ class _Children:
         return self._object("apps/v1", "Deployment", child_name(self.name, FRONT), FRONT) | {"spec": spec}
 
     def pool(self, role: Role) -> Manifest:
+        name, labels = child_name(self.name, role), self._labels(role)
+        template = self.pods.of_pool(role, labels)
+        noted: dict[str, str] = {}
+        if pinning.applies(self.parent.spec):
+            shape, given = rollouts.digest(template), pinning.explicit(self.parent.spec)
+            kept = pinning.in_force(self.live.get(name), shape, given=given, observed=self.observed_pause)
+            if kept != pinning.DEFAULT:
+                template = self.pods.of_pool(role, labels, pinned_for=kept)
+            noted = {pinning.TTL: str(kept), pinning.SHAPE: shape}
+        noted[rollouts.TEMPLATE] = rollouts.digest(template)
         spec = {
             # A surge pod would wait for a GPU that only the pod it replaces can give.
             "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}, "type": "RollingUpdate"},
             "selector": {"matchLabels": self._selector(role)},
-            "template": self.pods.of_pool(role, self._labels(role)),
+            "template": template,
         }
-        return self._object("apps/v1", "Deployment", child_name(self.name, role), role) | {"spec": spec}
+        found = self._object("apps/v1", "Deployment", name, role)
+        return found | {"metadata": found["metadata"] | {"annotations": noted}, "spec": spec}
 
     def _object(self, api_version: str, kind: str, name: str, component: str) -> Manifest:
         owner = {

@@ -9,6 +9,7 @@ import json
 from typing import Any, Final
 
 from pdscale.api.v1alpha1 import Engine, ProfileSource, Spec
+from pdscale.kube import pinning
 from pdscale.kube.pools import ROLE_LABEL
 
 PROFILE_FILE: Final = "profile.json"
@@ -16,39 +17,38 @@ PROFILE_PATH: Final = f"/etc/pdscale/{PROFILE_FILE}"
 ROLE_AT_START: Final = "PDSCALE_ROLE_AT_START"
 _BOOTSTRAP_PORT: Final = 8998
 
-# Prefill engines may read a session's history from the decode engine that holds it. Every round that ends
-# leaves its blocks pinned for this while, session or not: at 3 rounds/s of 1400 tokens a minute pins 0.25 M
-# tokens of KV; vLLM's default of 480 s would pin 2 M, more than a replica has. A round that comes later
-# finds no pinned history, but maybe the decode engine's prefix cache.
-_PINNED_FOR: Final = 60
-KV_TRANSFER: Final = json.dumps(
-    {
-        "kv_connector": "NixlConnector",
-        "kv_role": "kv_both",
-        "kv_connector_extra_config": {"bidirectional_kv_xfer": True, "decoder_kv_blocks_ttl": _PINNED_FOR},
-    },
-    separators=(",", ":"),
-)
+
+def kv_transfer(pinned_for: int) -> str:
+    """vLLM's transfer config: prefill engines may read a session's history from its decode engine.
+
+    That keeps it for ``pinned_for`` seconds after a round.
+    """
+    extra = {"bidirectional_kv_xfer": True, "decoder_kv_blocks_ttl": pinned_for}
+    config = {"kv_connector": "NixlConnector", "kv_role": "kv_both", "kv_connector_extra_config": extra}
+    return json.dumps(config, separators=(",", ":"))
 
 
-def engine_command(spec: Spec, *, gpus: int) -> tuple[list[str], list[str]]:
+KV_TRANSFER: Final = kv_transfer(pinning.DEFAULT)
+
+
+def engine_command(spec: Spec, *, gpus: int, pinned_for: int) -> tuple[list[str], list[str]]:
     """Command and arguments. The user's arguments come last; the user's command replaces ours."""
     engine = spec.engine
     if engine.command:
         return list(engine.command), list(engine.args)
     if engine.type == "vLLM":
-        return ["vllm", "serve"], [*_vllm(spec, gpus), *engine.args]
+        return ["vllm", "serve"], [*_vllm(spec, gpus, pinned_for), *engine.args]
     if engine.type == "SGLang":
         return ["python3", "-m", "sglang.launch_server"], [*_sglang(spec, gpus), *engine.args]
-    return ["python", "-m", "pdscale.emulator"], [*_emulated(spec), *engine.args]
+    return ["python", "-m", "pdscale.emulator"], [*_emulated(spec, pinned_for), *engine.args]
 
 
-def _vllm(spec: Spec, gpus: int) -> list[str]:
+def _vllm(spec: Spec, gpus: int, pinned_for: int) -> list[str]:
     return [
         spec.model,
         *_address(spec.engine),
         *("--tensor-parallel-size", str(gpus)),
-        *("--kv-transfer-config", KV_TRANSFER),
+        *(pinning.ARGUMENT, kv_transfer(pinned_for)),
         # Says how much of a prompt was cached: the router's measure of the work that was left.
         "--enable-prompt-tokens-details",
     ]
@@ -68,12 +68,12 @@ def _sglang(spec: Spec, gpus: int) -> list[str]:
     ]
 
 
-def _emulated(spec: Spec) -> list[str]:
+def _emulated(spec: Spec, pinned_for: int) -> list[str]:
     return [
         *_address(spec.engine),
         *("--model", spec.model),
         *profile_arguments(spec.profile),
-        *("--kv-transfer-config", KV_TRANSFER),
+        *(pinning.ARGUMENT, kv_transfer(pinned_for)),
         "--enable-prompt-tokens-details",
     ]
 

@@ -7,9 +7,12 @@ native sidecar, so it is up before the engine and outlives it: requests that dra
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from pdscale.api.v1alpha1 import Pool, ServingDeployment
+from pdscale.api.translate import flips
+from pdscale.api.v1alpha1 import PodTemplate, Pool, ServingDeployment
+from pdscale.kube import pinning
+from pdscale.kube.gates import GATE
 from pdscale.kube.manifests_engine import (
     PROFILE_PATH,
     engine_command,
@@ -18,29 +21,31 @@ from pdscale.kube.manifests_engine import (
     profile_arguments,
 )
 from pdscale.kube.manifests_merge import merge_labels, merge_pod_spec
+from pdscale.kube.manifests_parts import (
+    ADMIN,
+    ADMIN_PORT,
+    HTTP,
+    HTTP_PORT,
+    PICKER,
+    PICKER_PORT,
+    RESTRICTED,
+    SMALL,
+    Part,
+    port,
+    probe,
+    scraped,
+)
 from pdscale.model.pools import Role
 from pdscale.model.units import parse_duration
 
-Part = dict[str, Any]
-
-HTTP: Final = "http"
-ADMIN: Final = "admin"
-HTTP_PORT: Final = 8080
-ADMIN_PORT: Final = 9090
 GPU: Final = "nvidia.com/gpu"
 PROFILE_MAP: Final = "router-profile"  # not "profile": users like to call their own NAME-profile
+# By which endpoint pickers of the Inference Extension find replicas and tell prefill from decode.
+SERVING: Final = "llm-d.ai/inference-serving"
+SERVING_ROLE: Final = "llm-d.ai/role"
 _PROFILE_FOLDER: Final = PROFILE_PATH.rsplit("/", 1)[0]
 # After the drain: seconds for streams to close and processes to end.
 _FAREWELL: Final = 15
-_RESTRICTED: Final[Part] = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-_SMALL: Final[Part] = {"requests": {"cpu": "100m", "memory": "96Mi"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +63,40 @@ class Pods:
     parent: ServingDeployment
     defaults: Defaults
 
-    def of_pool(self, role: Role, labels: dict[str, str]) -> Part:
-        pool = self._pool(role)
+    def of_pool(self, role: Role, labels: dict[str, str], *, pinned_for: int = pinning.DEFAULT) -> Part:
+        """``pinned_for`` seconds an engine keeps what a session's next round may read."""
+        pool = self.parent.spec.pool(role)
         sidecar = self._router("sidecar", self._engine_arguments()) | {"restartPolicy": "Always"}
         spec = self._spec(
             initContainers=[sidecar],
-            containers=[self._engine(pool)],
+            containers=[self._engine(pool, pinned_for)],
             tolerations=[{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}],
         )
+        if flips(self.parent.spec):
+            spec["schedulingGates"] = [{"name": GATE}]
         where = f"spec.{role}.podTemplate"
-        template = pool.pod_template
+        template = pool.pod_template or PodTemplate()
+        for_pickers = {SERVING: "true", SERVING_ROLE: str(role)}
         return {
             "metadata": {
-                "labels": merge_labels(labels, template.metadata.labels, where=where),
-                "annotations": _scraped(ADMIN_PORT) | template.metadata.annotations,
+                "labels": merge_labels(labels, for_pickers | template.metadata.labels, where=where),
+                "annotations": scraped(ADMIN_PORT) | template.metadata.annotations,
             },
             "spec": merge_pod_spec(spec, template.spec, where=f"{where}.spec"),
         }
 
     def front(self, labels: dict[str, str]) -> Part:
-        spec = self._spec(containers=[self._router("front", [])])
-        return {"metadata": {"labels": labels, "annotations": _scraped(ADMIN_PORT)}, "spec": spec}
-
-    def _pool(self, role: Role) -> Pool:
-        return self.parent.spec.prefill if role is Role.PREFILL else self.parent.spec.decode
+        picks = self.parent.spec.router.endpoint_picker
+        router = self._router("front", ["--endpoint-picker-port", str(PICKER_PORT)] if picks else [])
+        if picks:
+            router["ports"].append(port(PICKER, PICKER_PORT))
+        spec = self._spec(containers=[router])
+        return {"metadata": {"labels": labels, "annotations": scraped(ADMIN_PORT)}, "spec": spec}
 
     def _spec(self, **parts: list[Part]) -> Part:
         drain = parse_duration(self.parent.spec.router.drain_timeout)
         volumes = self._volumes(engine="initContainers" in parts)
+        secrets = [{"name": secret.name} for secret in self.parent.spec.router.image_pull_secrets]
         return {
             "serviceAccountName": f"{self.parent.metadata.name}-router",
             # Variables of a Service called vllm would be read by vLLM as its own settings.
@@ -93,11 +104,12 @@ class Pods:
             "terminationGracePeriodSeconds": math.ceil(drain) + _FAREWELL,
             **parts,
             **({"volumes": volumes} if volumes else {}),
+            **({"imagePullSecrets": secrets} if secrets else {}),
         }
 
-    def _engine(self, pool: Pool) -> Part:
+    def _engine(self, pool: Pool, pinned_for: int) -> Part:
         spec = self.parent.spec
-        command, arguments = engine_command(spec, gpus=pool.gpus_per_replica)
+        command, arguments = engine_command(spec, gpus=pool.gpus_per_replica, pinned_for=pinned_for)
         ours = spec.engine.type == "Emulated"
         mounts = ([] if ours else [{"name": "shm", "mountPath": "/dev/shm"}]) + self._profile_mount()
         container: Part = {
@@ -106,18 +118,18 @@ class Pods:
             "command": command,
             "args": arguments,
             "env": engine_env(spec.engine),
-            "ports": [{"name": "engine", "containerPort": spec.engine.port, "protocol": "TCP"}],
+            "ports": [port("engine", spec.engine.port)],
             "resources": {"limits": {GPU: str(pool.gpus_per_replica)}},
             # Weights take minutes to load: half an hour until the engine counts as dead.
-            "startupProbe": _probe("/health", "engine", period=2, failures=900),
-            "readinessProbe": _probe("/health", "engine", period=2, failures=3),
-            "livenessProbe": _probe("/health", "engine", period=10, failures=6),
+            "startupProbe": probe("/health", "engine", period=2, failures=900),
+            "readinessProbe": probe("/health", "engine", period=2, failures=3),
+            "livenessProbe": probe("/health", "engine", period=10, failures=6),
             # The engine gets its signal when the router beside it has had nothing open for a moment.
             "lifecycle": {"preStop": {"httpGet": {"path": "/drained", "port": ADMIN_PORT}}},
         }
         if mounts:
             container["volumeMounts"] = mounts
-        return container | ({"securityContext": _RESTRICTED} if ours else {})
+        return container | ({"securityContext": RESTRICTED} if ours else {})
 
     def _router(self, place: str, further: list[str]) -> Part:
         spec, router = self.parent.spec, self.parent.spec.router
@@ -148,21 +160,20 @@ class Pods:
             + profile_arguments(spec.profile)
             + further,
             "env": pod_env(),
-            "ports": [
-                {"name": HTTP, "containerPort": HTTP_PORT, "protocol": "TCP"},
-                {"name": ADMIN, "containerPort": ADMIN_PORT, "protocol": "TCP"},
-            ],
-            "resources": router.resources or _SMALL,
-            "startupProbe": _probe("/healthz", ADMIN, period=1, failures=60),
-            "readinessProbe": _probe("/readyz", ADMIN, period=2, failures=2),
-            "livenessProbe": _probe("/healthz", ADMIN, period=10, failures=3),
-            "securityContext": _RESTRICTED,
+            "ports": [port(HTTP, HTTP_PORT), port(ADMIN, ADMIN_PORT)],
+            "resources": router.resources or SMALL,
+            "startupProbe": probe("/healthz", ADMIN, period=1, failures=60),
+            "readinessProbe": probe("/readyz", ADMIN, period=2, failures=2),
+            "livenessProbe": probe("/healthz", ADMIN, period=10, failures=3),
+            "securityContext": RESTRICTED,
         }
         mounts = self._profile_mount()
         return container | ({"volumeMounts": mounts} if mounts else {})
 
     def _engine_arguments(self) -> list[str]:
-        return ["--engine-url", f"http://$(POD_IP):{self.parent.spec.engine.port}"]
+        spec = self.parent.spec
+        honours = ["--honour-prefiller-header"] if spec.router.honour_prefiller_header else []
+        return ["--engine-url", f"http://$(POD_IP):{spec.engine.port}", *honours]
 
     def _router_image(self) -> str:
         return self.parent.spec.router.image or self.defaults.router_image
@@ -181,16 +192,3 @@ class Pods:
             source = {"name": f"{self.parent.metadata.name}-{PROFILE_MAP}"}
             found.append({"name": "profile", "configMap": source})
         return found
-
-
-def _scraped(port: int) -> dict[str, str]:
-    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)}
-
-
-def _probe(path: str, port: str, *, period: int, failures: int) -> Part:
-    return {
-        "httpGet": {"path": path, "port": port},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
-    }

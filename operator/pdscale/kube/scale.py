@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from pdscale.kube.client import FIELD_MANAGER, Kube, Object, path_of
-from pdscale.kube.errors import Conflict
+from pdscale.kube.errors import CannotApply, Conflict
 from pdscale.model.pools import Role, Targets
 
 # Names under which the replicas are ours to take: other writes of this operator, and the placeholder that
@@ -28,6 +28,19 @@ class Direction(StrEnum):
 
     UP = "up"
     DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Scalable:
+    """An object that has a scale; ``path`` is its own, without ``/scale``."""
+
+    path: str
+    namespace: str
+    name: str
+
+
+def deployment_at(namespace: str, name: str) -> Scalable:
+    return Scalable(path_of("apps/v1", "Deployment", namespace, name), namespace, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +80,42 @@ def after(current: Targets, done: Iterable[ScaleWrite]) -> Targets:
     return Targets(now[Role.PREFILL], now[Role.DECODE])
 
 
-async def apply_scale(kube: Kube, namespace: str, deployment: str, replicas: int) -> None:
+async def apply_scale(kube: Kube, at: Scalable, replicas: int) -> None:
     """Set the replicas, or raise ``Conflict`` with the owners that are not us."""
-    path, scale = _path(namespace, deployment), _scale(namespace, deployment, replicas)
+    path, scale = f"{at.path}/scale", _scale(at, replicas)
     try:
-        await kube.apply(path, scale, force=False)
-    except Conflict as conflict:
-        if not conflict.owners or not OURS.issuperset(conflict.owners):
-            raise
-        await kube.apply(path, scale, force=True)
+        try:
+            await kube.apply(path, scale, force=False)
+        except Conflict as conflict:
+            if not conflict.owners or not OURS.issuperset(conflict.owners):
+                raise
+            await kube.apply(path, scale, force=True)
+    except CannotApply:  # others' claims have been looked at all the same, by the server and just now
+        await overrule(kube, at, replicas)
 
 
-async def take(kube: Kube, namespace: str, deployment: str, replicas: int) -> None:
+async def take(kube: Kube, at: Scalable, replicas: int) -> None:
     """Make the replicas ours, whoever has set them, and leave their number.
 
     For a person who asks for it, once: a writer that goes on writing is then found again, and named. Others'
     claims are struck out, because an apply of the same number would only share them, force or not.
     """
-    path = path_of("apps/v1", "Deployment", namespace, deployment)
-    meta = (await kube.get(path))["metadata"]
+    meta = (await kube.get(at.path))["metadata"]
     before = meta.get("managedFields") or []
     claims = [_unclaimed(entry) for entry in before]
     if claims != before:
         kept = [entry for entry in claims if entry["fieldsV1"]]
         patch = {"resourceVersion": meta["resourceVersion"], "managedFields": kept}
-        await kube.merge(path, {"metadata": patch})
-    await apply_scale(kube, namespace, deployment, replicas)
+        await kube.merge(at.path, {"metadata": patch})
+    await apply_scale(kube, at, replicas)
+
+
+async def overrule(kube: Kube, at: Scalable, replicas: int) -> None:
+    """Set the replicas whoever owns them: an update moves a claim wherever it changes the number.
+
+    For a person who asks for it, where nothing but the scale may be written; the same number moves nothing.
+    """
+    await kube.merge(f"{at.path}/scale", {"spec": {"replicas": replicas}})
 
 
 def _unclaimed(entry: Object) -> Object:
@@ -105,10 +128,10 @@ def _unclaimed(entry: Object) -> Object:
     return {**entry, "fieldsV1": {**rest, "f:spec": spec} if spec else rest}
 
 
-async def send(kube: Kube, write: ScaleWrite, *, namespace: str, deployment: str) -> Owned | None:
+async def send(kube: Kube, write: ScaleWrite, at: Scalable) -> Owned | None:
     """Perform one write; who stands in the way is a result."""
     try:
-        await apply_scale(kube, namespace, deployment, write.after)
+        await apply_scale(kube, at, write.after)
     except Conflict as conflict:
         return Owned(write, conflict.owners, str(conflict))
     return None
@@ -127,17 +150,14 @@ def template_owns_replicas(deployment: Mapping[str, Any]) -> bool:
 async def hand_over(kube: Kube, deployment: Mapping[str, Any]) -> None:
     """Claim the present number for the scale's entry, too. The same value never conflicts."""
     meta = deployment["metadata"]
-    await apply_scale(kube, meta["namespace"], meta["name"], int(deployment["spec"]["replicas"]))
+    at = deployment_at(meta["namespace"], meta["name"])
+    await apply_scale(kube, at, int(deployment["spec"]["replicas"]))
 
 
-def _path(namespace: str, deployment: str) -> str:
-    return f"{path_of('apps/v1', 'Deployment', namespace, deployment)}/scale"
-
-
-def _scale(namespace: str, deployment: str, replicas: int) -> Object:
+def _scale(at: Scalable, replicas: int) -> Object:
     return {
         "apiVersion": "autoscaling/v1",
         "kind": "Scale",
-        "metadata": {"name": deployment, "namespace": namespace},
+        "metadata": {"name": at.name, "namespace": at.namespace},
         "spec": {"replicas": replicas},
     }

@@ -8,6 +8,10 @@ class Role(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
 
+    @property
+    def other(self) -> "Role":
+        return Role.DECODE if self is Role.PREFILL else Role.PREFILL
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

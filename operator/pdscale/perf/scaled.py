@@ -6,10 +6,11 @@ server.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pdscale.model.units import Seconds, Tokens
 from pdscale.perf.model import PerformanceModel, StepLine
+from pdscale.perf.profile import Profile, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +68,20 @@ class Scaled:
 
     def transfer_seconds(self, tokens: Tokens) -> Seconds:
         return self.model.transfer_seconds(tokens)
+
+
+def rescaled(profile: Profile, *, prefill: float, decode: float) -> Profile:
+    """A profile whose prefills and decode steps take so many times as long."""
+    if prefill == decode == 1:
+        return profile
+    return replace(
+        profile,
+        prefill=tuple(_times(segment, prefill) for segment in profile.prefill),
+        decode=tuple(_times(segment, decode) for segment in profile.decode),
+    )
+
+
+def _times(segment: Segment, factor: float) -> Segment:
+    return Segment(
+        segment.up_to, factor * segment.fixed, factor * segment.per_item, factor * segment.per_pair
+    )

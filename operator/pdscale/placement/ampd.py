@@ -16,17 +16,17 @@ The known weakness stays, on purpose, since this is the published rule: the two 
 neither queue nor transfer, so long histories travel whenever a prefill replica is quiet.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pdscale.model.cluster import ClusterView, Endpoint
-from pdscale.model.pools import Role
+from pdscale.model.cluster import ClusterView, Endpoint, Load
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
-from pdscale.placement.candidates import quietest_prefill, taking_work
 from pdscale.placement.policy import Placement, PlacementReason, Round, local, remote
+from pdscale.placement.prefills import Prefills, least_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class AMPD:
     slo: SLO
     alpha: float = 0.9
     beta: float = 0.85
+    _prefills: Prefills = field(
+        default_factory=lambda: Prefills(_figures, width=2), init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
@@ -52,17 +55,20 @@ class AMPD:
         now: Seconds,
         rng: random.Random,
     ) -> Placement:
-        found = taking_work(view, Role.PREFILL, without=(decode.name,))
-        if not found:
+        prefills = self._prefills.of(view, without=decode.name)
+        if not prefills.endpoints:
             return local(decode, PlacementReason.NO_PREFILL_REPLICA)
-        for prefill in _at_random(found, rng):
-            if has_slack(prefill.load.ttft, self.alpha * self.slo.ttft):
-                return remote(prefill, PlacementReason.PREFILL_SLACK)
+        means, queues = prefills.columns
+        limit = self.alpha * self.slo.ttft
+        if min(means) <= limit:  # else nobody has to be drawn to find that none has slack
+            for prefill in _at_random(prefills.endpoints, rng):
+                if has_slack(prefill.load.ttft, limit):
+                    return remote(prefill, PlacementReason.PREFILL_SLACK)
         if has_slack(decode.load.itl, self.beta * self.slo.tpot):
             return local(decode, PlacementReason.DECODE_SLACK)
         # Replicas are alike, so the shortest queue is the cheapest one.
-        best, _ = quietest_prefill(view, without=decode.name, rng=rng)
-        if best is not None and self.remote_seconds(request, best) < self.local_seconds(request, decode):
+        best = prefills.endpoints[least_row(queues, rng)]
+        if self.remote_seconds(request, best) < self.local_seconds(request, decode):
             return remote(best, PlacementReason.CHEAPER_REMOTE)
         return local(decode, PlacementReason.CHEAPER_LOCAL)
 
@@ -81,6 +87,11 @@ class AMPD:
     def _queue(self, endpoint: Endpoint) -> Seconds:
         """Time to work off what waits there; its histories are unknown here and left out."""
         return self.profile.prefill_seconds(endpoint.load.queued_tokens)
+
+
+def _figures(load: Load) -> tuple[float, float]:
+    """The mean, below every limit where no round has ended lately; the queue."""
+    return (-math.inf if load.ttft is None else load.ttft), load.queued_tokens
 
 
 def has_slack(mean: Seconds | None, limit: Seconds) -> bool:

@@ -1,25 +1,15 @@
 """The yardsticks and the simple rules that a clever one has to beat.
 
-Whatever goes remote goes to the prefill replica with the fewest queued tokens; ties by chance.
+Whatever goes remote goes to the prefill replica with the shortest queue.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pdscale.model.cluster import ClusterView, Endpoint
 from pdscale.model.units import Seconds, Tokens
-from pdscale.placement.candidates import quietest_prefill
-from pdscale.placement.policy import Placement, PlacementReason, Round, local, remote
-
-
-def to_quietest(
-    view: ClusterView, decode: Endpoint, reason: PlacementReason, rng: random.Random
-) -> Placement:
-    """Remote if there is anywhere to go."""
-    found, _ = quietest_prefill(view, without=decode.name, rng=rng)
-    if found is None:
-        return local(decode, PlacementReason.NO_PREFILL_REPLICA)
-    return remote(found, reason)
+from pdscale.placement.policy import Placement, PlacementReason, Round, local
+from pdscale.placement.shortest import ShortestQueue
 
 
 class AlwaysLocal:
@@ -37,8 +27,11 @@ class AlwaysLocal:
         return local(decode, PlacementReason.POLICY_ALWAYS_LOCAL)
 
 
+@dataclass(frozen=True, slots=True)
 class AlwaysRemote:
     """Every prefill on a prefill replica."""
+
+    _queue: ShortestQueue = field(default_factory=ShortestQueue, init=False, repr=False, compare=False)
 
     def place(
         self,
@@ -49,7 +42,7 @@ class AlwaysRemote:
         now: Seconds,
         rng: random.Random,
     ) -> Placement:
-        return to_quietest(view, decode, PlacementReason.POLICY_ALWAYS_REMOTE, rng)
+        return self._queue.send(request, view, decode, PlacementReason.POLICY_ALWAYS_REMOTE, now=now, rng=rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +53,7 @@ class Threshold:
     """
 
     tokens: Tokens = 512
+    _queue: ShortestQueue = field(default_factory=ShortestQueue, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.tokens >= 1:
@@ -76,14 +70,17 @@ class Threshold:
     ) -> Placement:
         if request.increment < self.tokens:
             return local(decode, PlacementReason.THRESHOLD)
-        return to_quietest(view, decode, PlacementReason.THRESHOLD, rng)
+        return self._queue.send(request, view, decode, PlacementReason.THRESHOLD, now=now, rng=rng)
 
 
+@dataclass(frozen=True, slots=True)
 class ConServe:
     """First round remote, every later one where the KV is (arXiv 2606.01839, from its abstract).
 
     A session whose history was lost (its replica went, its figures were forgotten) starts anew.
     """
+
+    _queue: ShortestQueue = field(default_factory=ShortestQueue, init=False, repr=False, compare=False)
 
     def place(
         self,
@@ -96,4 +93,4 @@ class ConServe:
     ) -> Placement:
         if request.history > 0:
             return local(decode, PlacementReason.PINNED)
-        return to_quietest(view, decode, PlacementReason.FIRST_ROUND, rng)
+        return self._queue.send(request, view, decode, PlacementReason.FIRST_ROUND, now=now, rng=rng)

@@ -30,7 +30,7 @@ from pdscale.placement.policy import Busy, BusyReason
 
 _DECODE: Final = Role.DECODE  # to look a member up in its class costs as much as a call
 _KV_STEP: Final = 0.05
-_KV_FULL: Final = 0.9  # above it an engine soon preempts or keeps requests waiting for blocks
+KV_FULL: Final = 0.9  # above it an engine soon preempts or keeps requests waiting for blocks
 
 
 class Bound(NamedTuple):
@@ -96,6 +96,11 @@ class Bindings:
         if bound is not None:
             _one_less(self._count, bound.endpoint)
 
+    def replica_of(self, session: str) -> str | None:
+        """Where it was at its last round, whether or not that replica takes work."""
+        bound = self._bound.get(session)
+        return None if bound is None else bound.endpoint
+
     def sessions_on(self, endpoint: str) -> int:
         return self._count.get(endpoint, 0)
 
@@ -106,7 +111,7 @@ class Bindings:
         """By one criterion after the other, each among those that are still equal: mostly one look at each of
         them decides, where ranking all of them by all criteria takes five times as long among 200."""
         if len(found) > 1:
-            found = [e for e in found if not e.load.kv_usage >= _KV_FULL] or found
+            found = [e for e in found if not e.load.kv_usage >= KV_FULL] or found
             found = _least(found, self._at_work(found))
         if len(found) > 1:
             found = _least(found, [int(e.load.kv_usage / _KV_STEP) for e in found])

@@ -47,17 +47,16 @@ at half the load that AMPD's rule bears.
 import math
 import random
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from pdscale.model.cluster import ClusterView, Endpoint, Load
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds, Tokens
 from pdscale.perf.profile import Profile
-from pdscale.placement.candidates import soonest_prefill
 from pdscale.placement.correction import Correction
 from pdscale.placement.passes import prefill_among_streams
-from pdscale.placement.pledged import Pledged
 from pdscale.placement.policy import Kind, Placement, PlacementReason, Round, local, remote
+from pdscale.placement.soonest import Soonest
 
 # 2 % of the slack: fifty rounds like this one within an answer's time would use it up. An answer of 200
 # tokens at 20 ms takes 4 s, in which a decode replica sees some 20 rounds (14 rounds/s on 3 of them is about
@@ -70,8 +69,7 @@ _BEARABLE: Final = 0.25
 _BROKEN: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """One way to run a round: first token by the profile, the same as corrected; what others lose by it."""
 
     predicted: Seconds
@@ -93,8 +91,8 @@ class CostBased:
     alpha: float = 0.9
     beta: float = 0.85
     answer: Tokens = 200.0
-    _pledged: Pledged = field(default_factory=Pledged)
     _per_queued_token: Seconds = field(init=False)
+    _soonest: Soonest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
@@ -106,6 +104,7 @@ class CostBased:
         # attention to each other (8B, H100) that they do not pay: they are of different requests.
         full = float(self.profile.max_batched_tokens)
         self._per_queued_token = self.profile.prefill_seconds(full) / full
+        self._soonest = Soonest(self._per_queued_token)
 
     def place(
         self,
@@ -116,14 +115,7 @@ class CostBased:
         now: Seconds,
         rng: random.Random,
     ) -> Placement:
-        prefill, queue = soonest_prefill(
-            view,
-            without=decode.name,
-            now=now,
-            per_token=self._per_queued_token,
-            unreported=self._pledged,
-            rng=rng,
-        )
+        prefill, queue = self._soonest.find(view, without=decode.name, now=now, rng=rng)
         near = self.local_side(request, decode.load, now=now)
         if prefill is None:
             return local(decode, PlacementReason.NO_PREFILL_REPLICA, near.predicted)
@@ -131,7 +123,7 @@ class CostBased:
         kind, reason = self._judge(request, near, far)
         if kind is Kind.LOCAL:
             return local(decode, reason, near.predicted)
-        self._pledged.note(prefill.name, far.work, now=now)
+        self._soonest.note(prefill, far.work, now=now)
         return remote(prefill, reason, far.predicted)
 
     def local_side(self, request: Round, load: Load, *, now: Seconds) -> Side:

@@ -150,6 +150,8 @@ _DECODING: Final = State.DECODING
 _STREAMING: Final = State.STREAMING
 _OVER: Final = State.OVER
 
+_STREAM: Final = Stream()
+
 
 class Exchange:
     """Remote prefill, then decode; a failed prefill falls back to the decode replica."""
@@ -189,7 +191,7 @@ class Exchange:
         match event:
             case DecodeStarted():
                 self.state = _STREAMING
-                return Stream()
+                return _STREAM
             case DecodeFailed(kind):
                 if self._has_params and kind not in (Failure.REJECTED, Failure.OVERLOADED):
                     return self._fall_back(PlacementReason.TRANSFER_FAILED)

@@ -6,14 +6,13 @@ one in the middle; only the last is shorter.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pdscale.model.units import Seconds, Tokens
 from pdscale.perf.profile import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class Passes:
+class Passes(NamedTuple):
     """``seconds`` from the first iteration to the last; ``stall``, what the streams lose in them; ``broken``,
     how many of them take longer than a gap between two tokens may."""
 

@@ -3,10 +3,13 @@
 Loads are up to a second old. Without this, all rounds of that second would go to the replica that
 looked quietest at its beginning: the herding that a random choice avoids by ignoring load altogether.
 What other deciders send in the meantime stays unknown.
+
+Whoever asks for a load and then decides sends *after* that load was told, at the same instant if asking takes
+no time, as in the simulator: what is sent at the instant of a report is not in it.
 """
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,8 +28,8 @@ class _Sent:
     each: deque[tuple[Seconds, Seconds]] = field(default_factory=deque)
     total: Seconds = 0.0
 
-    def drop_until(self, at: Seconds) -> None:
-        while self.each and self.each[0][0] <= at:
+    def drop_before(self, at: Seconds) -> None:
+        while self.each and self.each[0][0] < at:
             self.total -= self.each.popleft()[1]
 
 
@@ -40,21 +43,33 @@ class Pledged:
         if len(self._sent) >= _MOST_NAMES:
             self._forget(now)
         sent = self._sent.setdefault(endpoint, _Sent())
-        sent.drop_until(now - _LONGEST)
+        sent.drop_before(now - _LONGEST)
         sent.each.append((now, work))
         sent.total += work
 
-    @property
-    def endpoints(self) -> Collection[str]:
-        return self._sent
+    def after(self, rows: Mapping[str, int], since: Sequence[Seconds]) -> dict[int, Seconds]:
+        """By row, what each replica was sent from the time on that stands for it in ``since``; no zeros."""
+        found, spoken = {}, []
+        for name, sent in self._sent.items():
+            row = rows.get(name)
+            if row is None:
+                continue
+            if sent.each[0][0] >= since[row]:
+                found[row] = sent.total
+            else:
+                spoken.append((name, row))
+        for name, row in spoken:
+            if work := self.seconds(name, since[row]):
+                found[row] = work
+        return found
 
     def seconds(self, endpoint: str, since: Seconds) -> Seconds:
-        """What was sent after ``since``; what was sent before is in the replica's own figure."""
+        """What was sent from ``since`` on; what was sent before is in the replica's own figure."""
         sent = self._sent.get(endpoint)
         if sent is None:
             return 0.0
-        if sent.each[0][0] <= since:
-            sent.drop_until(since)
+        if sent.each[0][0] < since:
+            sent.drop_before(since)
             if not sent.each:
                 del self._sent[endpoint]
                 return 0.0

@@ -58,6 +58,7 @@ class BusyReason(StrEnum):
     DRAINING = "Draining"
     WRONG_ROLE = "WrongRole"
     QUEUE_FULL = "QueueFull"
+    OVERLOADED = "Overloaded"  # a new session while every replica's memory is full and requests wait for it
     TOO_LATE = "TooLate"  # it would miss its deadline; answered at once instead of in vain
 
 

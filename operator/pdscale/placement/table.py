@@ -15,15 +15,15 @@ import math
 import random
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pdscale.model.cluster import ClusterView, Endpoint
 from pdscale.model.units import Seconds, Tokens
 from pdscale.perf.profile import Profile
-from pdscale.placement.baselines import to_quietest
 from pdscale.placement.passes import prefill_among_streams
 from pdscale.placement.policy import Placement, PlacementReason, Round, local
+from pdscale.placement.shortest import ShortestQueue
 
 _INCREMENTS: Final = (128.0, 512.0, 2048.0, 8192.0, 32768.0, math.inf)
 _HISTORIES: Final = (512.0, 4096.0, 16384.0, 65536.0, math.inf)
@@ -39,6 +39,7 @@ class Table:
     increments: tuple[float, ...]
     histories: tuple[float, ...]
     remote: tuple[tuple[bool, ...], ...]
+    _queue: ShortestQueue = field(default_factory=ShortestQueue, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("increments", "histories"):
@@ -62,10 +63,10 @@ class Table:
         rng: random.Random,
     ) -> Placement:
         if request.history == 0:
-            return to_quietest(view, decode, PlacementReason.FIRST_ROUND, rng)
+            return self._queue.send(request, view, decode, PlacementReason.FIRST_ROUND, now=now, rng=rng)
         row = self.remote[bisect_left(self.increments, request.increment)]
         if row[bisect_left(self.histories, request.history)]:
-            return to_quietest(view, decode, PlacementReason.TABLE, rng)
+            return self._queue.send(request, view, decode, PlacementReason.TABLE, now=now, rng=rng)
         return local(decode, PlacementReason.TABLE)
 
 

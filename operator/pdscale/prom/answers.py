@@ -3,60 +3,48 @@
 Values come as strings, ``NaN`` and ``+Inf`` among them: both say that nothing is known (a division
 by zero, mostly). A missing series or sample says the same. None of that is zero. An answer that
 cannot be what was asked for is refused as a whole: a scaling decision on half an answer is worse
-than none.
+than none. Samples may come in any order, since each carries its instant.
 """
 
 import math
+from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 from pdscale.model.units import Seconds
 from pdscale.prom.errors import MetricsUnavailable
+from pdscale.prom.grid import Grid
 from pdscale.prom.queries import MEASURE
-from pdscale_forecaster.series import Series
-
-# More is refused by the server itself.
-_MOST_SAMPLES = 11_000
 
 # Instants come back as they were asked for, up to milliseconds.
-_SAME_INSTANT: Seconds = 0.002
+_SAME_INSTANT: Final[Seconds] = 0.002
+
+Column: TypeAlias = "array[float]"
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Instants ``start + i * step``; multiples of ``step``, so that one tick's grid fits the next."""
-
-    start: Seconds
-    step: Seconds
-    samples: int
-
-    @classmethod
-    def ending(cls, now: Seconds, *, window: Seconds, step: Seconds) -> "Grid":
-        """The instants of the last ``window`` seconds, the newest not after ``now``."""
-        if step < 1 or not float(step).is_integer():
-            raise ValueError(f"step must be a whole number of seconds, at least 1, got {step}s")
-        samples = math.floor(window / step)
-        if not 1 <= samples <= _MOST_SAMPLES:
-            raise ValueError(f"window must hold 1 to {_MOST_SAMPLES} steps of {step}s, got {window}s")
-        last = math.floor(now / step) * step
-        return cls(float(last - (samples - 1) * step), float(step), samples)
-
-    @property
-    def end(self) -> Seconds:
-        return self.start + (self.samples - 1) * self.step
+def unknown(samples: int) -> Column:
+    return array("d", [math.nan]) * samples
 
 
-def by_measure(result: Any, grid: Grid, measures: Iterable[str]) -> dict[str, Series]:
-    """A series for each of ``measures``; those that the answer does not mention are all gaps."""
-    found: dict[str, Series] = {}
+def by_measure(result: Any, grid: Grid, measures: Iterable[str]) -> dict[str, Column]:
+    """A column for each of ``measures``; those that the answer does not mention are all gaps."""
+    found: dict[str, Column] = {}
     for series in _list(result):
         measure = _member(_member(series, "metric"), MEASURE)
         if measure in found:
-            raise _malformed(f"two series for {measure!r} where one was asked for")
+            raise _malformed(
+                f"two series for {measure!r} where one was asked for; aggregate them in the query"
+            )
         found[measure] = _on(grid, _list(_member(series, "values")))
-    unknown = [Series(grid.start, grid.step, (math.nan,) * grid.samples)]
-    return {measure: found.get(measure, unknown[0]) for measure in measures}
+    return {measure: found.get(measure) or unknown(grid.samples) for measure in measures}
+
+
+def only(result: Any, grid: Grid) -> Column:
+    """The column of a query that gives one series, or none."""
+    series = _list(result)
+    if len(series) > 1:
+        raise _malformed(f"{len(series)} series where one was asked for; aggregate them in the query")
+    return _on(grid, _list(_member(series[0], "values"))) if series else unknown(grid.samples)
 
 
 def single(result: Any) -> float | None:
@@ -72,19 +60,30 @@ def single(result: Any) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _on(grid: Grid, samples: list[Any]) -> Series:
-    values = [math.nan] * grid.samples
-    taken: set[int] = set()
+def by_label(result: Any, label: str) -> dict[str, float]:
+    """Values of an instant query by one label; series without it, or without a number, are left out."""
+    found = {}
+    for series in _list(result):
+        labels = _member(series, "metric")
+        value = _sample(_list(_member(series, "value")))[1]
+        if isinstance(labels, dict) and label in labels and not math.isnan(value):
+            found[str(labels[label])] = value
+    return found
+
+
+def _on(grid: Grid, samples: list[Any]) -> Column:
+    values = unknown(grid.samples)
+    taken = bytearray(grid.samples)
     for instant, value in map(_sample, samples):
         index = round((instant - grid.start) / grid.step)
         off = abs(instant - grid.start - index * grid.step)
         if off > _SAME_INSTANT or not 0 <= index < grid.samples:
             raise _malformed(f"a sample at {instant:.3f}, which was not asked for")
-        if index in taken:
+        if taken[index]:
             raise _malformed(f"two samples at {instant:.3f}")
-        taken.add(index)
+        taken[index] = True
         values[index] = value
-    return Series(grid.start, grid.step, tuple(values))
+    return values
 
 
 def _sample(pair: Any) -> tuple[Seconds, float]:

@@ -1,48 +1,27 @@
-"""Builds a router from its settings, and ends it gently. No other module builds concrete objects."""
+"""One router from its start to its gentle end. ``assembly`` builds what it serves."""
 
 import asyncio
 import logging
 import math
-import random
-import secrets
-import time
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable
 
 import aiohttp
 from aiohttp import web
 
 from pdscale.engines.answers import error_body
-from pdscale.engines.dialects import dialect_of
-from pdscale.engines.ledger import Ledger
 from pdscale.model.pools import Role
-from pdscale.model.units import Seconds
-from pdscale.placement.binding import Bindings
 from pdscale.placement.candidates import taking_work
-from pdscale.placement.correction import Correction
-from pdscale.placement.identity import PrefixSessions
-from pdscale.placement.lengths import Lengths
-from pdscale.placement.named import AsNamed
-from pdscale.placement.policy import PlacementPolicy
 from pdscale.placement.session_log import SessionLog
 from pdscale.router.admin import admin_app
+from pdscale.router.assembly import Common, EndpointPicker, front_of, picker_of, sidecar_of
 from pdscale.router.fleet.discovery import KubernetesDiscovery
-from pdscale.router.fleet.loads import LoadPoller, Telling
+from pdscale.router.fleet.loads import LoadPoller
 from pdscale.router.fleet.own import OwnEngine
 from pdscale.router.fleet.roster import Roster
 from pdscale.router.fleet.whereabouts import Whereabouts
-from pdscale.router.flows.capabilities import HistoryMoves
-from pdscale.router.flows.front import Front
-from pdscale.router.flows.gate import Gate
-from pdscale.router.flows.prefiller_header import PrefillerHeader
-from pdscale.router.flows.sidecar import Decider
-from pdscale.router.flows.tools import Tools
-from pdscale.router.flows.turnstile import Turnstile
 from pdscale.router.guard import Guard, read_token
-from pdscale.router.hop.inbound import RECOGNISED
 from pdscale.router.hop.legs import Legs
 from pdscale.router.meters import Meters, Place
-from pdscale.router.policies import admission_of, placement_policy
 from pdscale.router.ports import LOOPBACK, also_on_loopback, serve_admin
 from pdscale.router.settings import Settings
 from pdscale.router.surface import Surface
@@ -52,11 +31,10 @@ from pdscale.router.wire.request import Limits
 from pdscale.router.wire.server import Server
 
 log = logging.getLogger(__name__)
-_SOME_SECONDS: Final[Seconds] = 1e-4  # a token, where no profile says better: only the order depends on it
 
 
 class Router:
-    """One running router. ``port`` and ``admin_port`` are the real ones once it has started."""
+    """One running router. Its ports are the real ones once it has started."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -64,7 +42,13 @@ class Router:
         self._admin: web.AppRunner | None = None
         self._log: SessionLog | None = None
         self._whereabouts: Whereabouts | None = None
+        self._picker: EndpointPicker | None = None
         self.port = self.admin_port = 0
+
+    @property
+    def picker_port(self) -> int:
+        """0 where there is no endpoint picker."""
+        return 0 if self._picker is None else self._picker.port
 
     async def start(self) -> None:
         settings, clock = self._settings, asyncio.get_running_loop().time
@@ -72,14 +56,19 @@ class Router:
         self._legs = Legs(Links())
         self.roster, self._meters, self._traffic = Roster(), Meters(), Traffic(clock)
         own = self._own = OwnEngine(settings.engine_url) if settings.place is Place.SIDECAR else None
+        self._poller = LoadPoller(self._client, self.roster, Role.DECODE if own is None else Role.PREFILL)
         load = None if own is None else lambda: own.load(clock())
         self._meters.watch(
             "discovery_age_seconds", "Time since the API server last spoke.", self._discovery_age
         )
-        surface = self._front(clock) if own is None else self._sidecar(own, clock)
+        guard = Guard(None if settings.token_file is None else read_token(settings.token_file))
+        common = Common(
+            settings, self._client, clock, self._legs, self.roster, self._meters, self._traffic, guard
+        )
+        surface = self._front(common) if own is None else self._sidecar(common, own)
         self._server = Server(
             surface.handle,
-            guard=Guard(None if settings.token_file is None else read_token(settings.token_file)),
+            guard=guard,
             error_body=lambda status, message: error_body(message, kind="BadRequest", status=status),
             limits=Limits(body=settings.max_body),
         )
@@ -93,6 +82,8 @@ class Router:
             served=None if log_of is None else lambda mark: log_of.since(mark, clock()),
         )
         self._admin, self.admin_port = await serve_admin(admin, settings)
+        if self._picker is not None:
+            await self._picker.listen(settings.host, settings.endpoint_picker_port or 0)
         self.port = await self._listen(settings.port)
 
     async def not_ready_because(self) -> str:
@@ -126,6 +117,8 @@ class Router:
 
     async def stop(self) -> None:
         await self._server.close()
+        if self._picker is not None:
+            await self._picker.stop()
         if self._admin is not None:
             await self._admin.cleanup()
         for task in self._tasks:
@@ -134,54 +127,16 @@ class Router:
         self._legs.close()
         await self._client.close()
 
-    def _front(self, clock: Callable[[], Seconds]) -> Surface:
-        bindings = Bindings()
-        self._meters.sessions(lambda: len(bindings))
-        self._whereabouts = Whereabouts(self._client, self.roster, bindings)
-        front = Front(self._legs, self.roster, bindings, Lengths(), self._meters, self._settings.slo, clock)
-        # Names of two processes must never meet.
-        chats = PrefixSessions(f"{RECOGNISED}{secrets.token_hex(6)}-")
-        return Surface(Place.FRONT, front, None, self._meters, self._traffic, clock, chats=chats)
+    def _front(self, common: Common) -> Surface:
+        front = front_of(common)
+        self._whereabouts = front.whereabouts
+        if self._settings.endpoint_picker_port is not None:
+            self._picker = picker_of(common, front, self.not_ready_because)
+        return front.surface
 
-    def _sidecar(self, own: OwnEngine, clock: Callable[[], Seconds]) -> Surface:
-        settings, correction = self._settings, Correction()
+    def _sidecar(self, common: Common, own: OwnEngine) -> Surface:
         self._log = SessionLog()
-        tools = Tools(
-            legs=self._legs,
-            roster=self.roster,
-            history=self._learning(),
-            own=own,
-            prefiller=PrefillerHeader(self.roster, self._meters, clock, settings.honour_prefiller_header),
-            prefill_timeout=settings.prefill_timeout,
-            clock=clock,
-        )
-        decider = Decider(
-            me=settings.pod_name,
-            tools=tools,
-            policy=AsNamed(policy_of(settings, correction)),
-            correction=correction,
-            log=self._log,
-            ledger=Ledger(lease=settings.kv_lease),
-            lengths=Lengths(),
-            meters=self._meters,
-            rng=random.Random(),
-            wall=time.time,
-        )
-        telling = Telling(lambda: own.load(clock()), clock)
-        gate = _gate(tools, settings)
-        return Surface(Place.SIDECAR, decider, gate, self._meters, self._traffic, clock, extra=telling)
-
-    def _learning(self) -> HistoryMoves:
-        settings = self._settings
-        history = HistoryMoves(
-            dialect_of(
-                settings.engine_type,
-                bidirectional=settings.bidirectional,
-                bootstrap_port=settings.bootstrap_port,
-            )
-        )
-        self._meters.registry.register(history)
-        return history
+        return sidecar_of(common, own, self._poller, self._log)
 
     def _follow(self) -> None:
         """Start what runs beside the traffic."""
@@ -197,8 +152,7 @@ class Router:
                 deployment=settings.deployment,
             )
             self._run(discovery.run())
-        asked = Role.DECODE if self._own is None else Role.PREFILL
-        self._run(LoadPoller(self._client, roster, asked).run())
+        self._run(self._poller.run())
         if self._own is not None:
             self._run(self._own.follow(self._client))
         if self._whereabouts is not None:
@@ -223,27 +177,3 @@ class Router:
             return 0.0
         seen = self.roster.synced_at
         return math.nan if seen is None else self._clock() - seen
-
-
-def _gate(tools: Tools, settings: Settings) -> Gate:
-    profile = settings.profile
-    admission = admission_of(settings.queue_order, admit=settings.admit, reject_late=settings.reject_late)
-    if profile is not None and not tools.dialect.both_at_once:  # else it would be a guess, or of nothing
-        tools.own.admission = admission
-    return Gate(
-        tools,
-        ttft=settings.slo.ttft,
-        seconds_of=_SOME_SECONDS.__mul__ if profile is None else profile.prefill_seconds,
-        turnstile=None if tools.dialect.both_at_once else Turnstile(admission, tools.clock),
-    )
-
-
-def policy_of(settings: Settings, correction: Correction) -> PlacementPolicy:
-    return placement_policy(
-        settings.placement,
-        slo=settings.slo,
-        profile=settings.profile,
-        threshold_tokens=settings.threshold_tokens,
-        table=settings.placement_table,
-        correction=correction,
-    )

@@ -18,6 +18,7 @@ from pdscale.placement.table import Table, read_table
 from pdscale.router.fleet.discovery import ApiAccess
 from pdscale.router.fleet.peers import ADMIN_PORT, HTTP_PORT, parse_static
 from pdscale.router.meters import Place
+from pdscale.router.picker.extra import require_extra
 from pdscale.router.policies import ADMIT, THRESHOLD_TOKENS, PolicyName, QueueOrder
 from pdscale.router.settings import Settings
 from pdscale.router.wire.request import LARGEST_BODY
@@ -63,6 +64,7 @@ def parse_settings(argv: Sequence[str], environment: Mapping[str, str] = os.envi
             processes=given.processes,
             admin_socket=given.admin_socket,
             honour_prefiller_header=given.honour_prefiller_header,
+            endpoint_picker_port=_picker_port(given.endpoint_picker_port),
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -129,7 +131,18 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         help="let x-prefiller-host-port name the prefill replica, where clients cannot pass by an endpoint "
         "picker; with placement AlwaysLocal, a request without it is prefilled locally",
     )
+    add(
+        "--endpoint-picker-port",
+        type=int,
+        help="have a front be a gateway's endpoint picker (ext_proc), too; needs the extra endpoint-picker",
+    )
     return parser
+
+
+def _picker_port(given: int | None) -> int | None:
+    if given is not None:
+        require_extra()
+    return given
 
 
 def _profile(name: str, file: str) -> Profile | None:

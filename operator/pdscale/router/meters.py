@@ -18,10 +18,12 @@ from pdscale.engines.answers import Usage
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.placement.policy import Kind, PlacementReason
+from pdscale.router.sums import ARRIVED, COMPLETED, ENDED, Estimates, Tokens
 
 _PREFIX: Final = "pdscale_router_"
 _TTFT: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 30, 60, 120)
 _TPOT: Final = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1)
+_GAPS: Final = (0.5, 1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 360, 480, 600, 900, 1800)
 _COUNTERS: Final = {
     "requests_received": ("Requests that arrived.", ("place",)),
     "requests": ("Requests that ended, by status (499: the client left).", ("place", "code")),
@@ -65,40 +67,15 @@ class Distribution:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def family(self, name: str, text: str) -> Metric:
+    def family(self, name: str, text: str, *, place: Place = Place.FRONT) -> Metric:
         family = HistogramMetricFamily(_PREFIX + name, text, labels=("place",))
         buckets, total = [], 0
         for bound, count in zip((*map(str, map(float, self._bounds)), "+Inf"), self._counts, strict=True):
             total += count
             buckets.append((bound, float(total)))
         if total:
-            family.add_metric((Place.FRONT,), buckets, self._sum)
+            family.add_metric((place,), buckets, self._sum)
         return family
-
-
-class Tokens:
-    """Sums over completed rounds, named as their series; plain fields take a seventh of what tables do."""
-
-    __slots__ = (
-        "completed",
-        "output_tokens",
-        "output_tokens_squared",
-        "prompt_tokens",
-        "uncached_prompt_tokens",
-        "uncached_prompt_tokens_squared",
-    )
-
-    def __init__(self) -> None:
-        self.completed = self.prompt_tokens = self.output_tokens = self.output_tokens_squared = 0
-        self.uncached_prompt_tokens = self.uncached_prompt_tokens_squared = 0.0
-
-    def add(self, usage: Usage, uncached: float) -> None:
-        self.completed += 1
-        self.prompt_tokens += usage.prompt
-        self.output_tokens += usage.completion
-        self.output_tokens_squared += usage.completion * usage.completion
-        self.uncached_prompt_tokens += uncached
-        self.uncached_prompt_tokens_squared += uncached * uncached
 
 
 class Meters(Collector):
@@ -111,8 +88,8 @@ class Meters(Collector):
         }
         self._received: defaultdict[Place, int] = defaultdict(int)
         self._ended: defaultdict[tuple[Place, int], int] = defaultdict(int)
-        self._tokens = Tokens()
-        self._ttft, self._tpot = Distribution(_TTFT), Distribution(_TPOT)
+        self._tokens, self._estimates = Tokens(), Estimates()
+        self._ttft, self._tpot, self._gaps = Distribution(_TTFT), Distribution(_TPOT), Distribution(_GAPS)
         self.registry.register(self)
 
     def watch(self, name: str, text: str, figure: Callable[[], float]) -> None:
@@ -122,6 +99,10 @@ class Meters(Collector):
     def sessions(self, figure: Callable[[], float]) -> None:
         gauge = Gauge(_PREFIX + "sessions", "Sessions bound.", ("place",), registry=self.registry)
         gauge.labels(Place.FRONT).set_function(figure)
+
+    def opens(self, place: Place) -> None:
+        """No request yet is a zero: a series that began with its first one would lose it to every rate."""
+        self._received[place] += 0
 
     def received(self, place: Place) -> None:
         self._received[place] += 1
@@ -133,16 +114,18 @@ class Meters(Collector):
         self._counts["placements"][Place.SIDECAR, kind, reason] += 1
 
     def ignored_prefiller(self) -> None:
-        self._add("ignored_prefiller_headers", Place.SIDECAR, 1)
+        self._counts["ignored_prefiller_headers"][(Place.SIDECAR,)] += 1
 
     def arrived(self, uncached: float) -> None:
         """What a round is thought to need before anybody has computed it."""
-        self._add("arrived_uncached_tokens", Place.SIDECAR, uncached)
-        self._add("arrived_uncached_tokens_squared", Place.SIDECAR, uncached * uncached)
+        sums = self._estimates
+        sums.arrived_uncached_tokens += uncached
+        sums.arrived_uncached_tokens_squared += uncached * uncached
 
     def estimated(self, *, guess: float, actual: float) -> None:
-        self._add("estimated_uncached_tokens", Place.SIDECAR, guess)
-        self._add("measured_uncached_tokens", Place.SIDECAR, actual)
+        sums = self._estimates
+        sums.estimated_uncached_tokens += guess
+        sums.measured_uncached_tokens += actual
 
     def completed(self, usage: Usage, *, uncached: float) -> None:
         self._tokens.add(usage, uncached)
@@ -157,6 +140,10 @@ class Meters(Collector):
         self._judge("ttft", met=in_time)
         self._judge("both", met=in_time and in_pace)
 
+    def gap(self, seconds: Seconds) -> None:
+        """From the end of a session's round to the start of its next one here."""
+        self._gaps.add(seconds)
+
     def failed(self) -> None:
         """A round that got no (whole) answer through no fault of its own missed everything."""
         for slo in ("ttft", "tpot", "both"):
@@ -168,8 +155,7 @@ class Meters(Collector):
     def collect(self) -> Iterable[Metric]:
         self._counts["requests_received"].update({(place,): n for place, n in self._received.items()})
         self._counts["requests"].update({(place, str(code)): n for (place, code), n in self._ended.items()})
-        if self._tokens.completed:
-            self._counts_of_tokens()
+        self._add_sums()
         for name, (text, labels) in _COUNTERS.items():
             family = CounterMetricFamily(_PREFIX + name, text, labels=labels)
             for values, count in self._counts[name].items():
@@ -188,13 +174,25 @@ class Meters(Collector):
         yield self._tpot.family(
             "time_per_output_token_seconds", "Mean time between a streamed round's output tokens."
         )
+        yield self._gaps.family(
+            "session_gap_seconds",
+            "From the end of a session's round to the start of its next one on this replica.",
+            place=Place.SIDECAR,
+        )
 
-    def _counts_of_tokens(self) -> None:
-        for name in Tokens.__slots__:
-            self._counts[name][(Place.FRONT,)] = getattr(self._tokens, name)
+    def _add_sums(self) -> None:
+        """Sums over nothing are no series."""
+        estimates = self._estimates
+        sums: list[tuple[Place, object, tuple[str, ...]]] = []
+        if self._tokens.completed:
+            sums.append((Place.FRONT, self._tokens, COMPLETED))
+        if estimates.arrived_uncached_tokens:
+            sums.append((Place.SIDECAR, estimates, ARRIVED))
+        if estimates.estimated_uncached_tokens:
+            sums.append((Place.SIDECAR, estimates, ENDED))
+        for place, source, names in sums:
+            for name in names:
+                self._counts[name][(place,)] = getattr(source, name)
 
     def _judge(self, slo: str, *, met: bool) -> None:
         self._counts["slo_requests"][Place.FRONT, slo, "true" if met else "false"] += 1
-
-    def _add(self, name: str, place: Place, amount: float) -> None:
-        self._counts[name][(place,)] += amount

@@ -33,6 +33,8 @@ async def serve(settings: Settings) -> None:
         _settle_memory()
         where = (settings.place, settings.host, router.port, router.admin_port)
         log.info("%s listens on %s:%d, admin port %d", *where)
+        if router.picker_port:
+            log.info("it is an endpoint picker on port %d", router.picker_port)
         await told.wait()
         await router.drain()
     finally:

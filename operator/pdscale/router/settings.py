@@ -59,6 +59,7 @@ class Settings:
     processes: int = 1
     admin_socket: str = ""
     honour_prefiller_header: bool = False
+    endpoint_picker_port: int | None = None
 
     def __post_init__(self) -> None:
         if (self.api is None) == (not self.static):
@@ -79,7 +80,12 @@ class Settings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{option} must be at least 1, got {getattr(self, name)}")
         if self.place is Place.FRONT:
+            self._judge_picker()
             return
+        if self.endpoint_picker_port is not None:
+            raise ValueError(
+                "endpointPickerPort is a front's: a sidecar serves the one replica that was picked"
+            )
         if self.processes > 1:
             raise ValueError(f"processes must be 1 for a sidecar, got {self.processes}: it has one engine")
         if not 1 <= self.bootstrap_port <= 65535:
@@ -99,6 +105,18 @@ class Settings:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.tls_cert, self.tls_key)
         return context
+
+    def _judge_picker(self) -> None:
+        port = self.endpoint_picker_port
+        if port is not None and not 0 <= port <= 65535:
+            raise ValueError(f"endpointPickerPort must be in 0..65535, got {port}")
+        if port == 0 and self.processes > 1:
+            raise ValueError("endpointPickerPort must be 1 or more where processes share it, got 0")
+
+    @property
+    def certificate(self) -> tuple[Path, Path] | None:
+        """The files of the chain and of its key."""
+        return None if self.tls_cert is None or self.tls_key is None else (self.tls_cert, self.tls_key)
 
     @property
     def admin_path(self) -> str:

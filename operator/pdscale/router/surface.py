@@ -12,7 +12,14 @@ from pdscale.engines.errors import UnreadableBody
 from pdscale.model.units import Seconds
 from pdscale.placement.identity import PrefixSessions
 from pdscale.router.flows.gate import Gate
-from pdscale.router.hop.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound, read_request
+from pdscale.router.hop.inbound import (
+    HISTORY_HEADER,
+    LEG_HEADER,
+    PREFILL_LEG,
+    TOKENS_HEADER,
+    Inbound,
+    read_request,
+)
 from pdscale.router.hop.outlet import Outlet, no_headers
 from pdscale.router.meters import Meters, Place
 from pdscale.router.traffic import Traffic
@@ -23,6 +30,7 @@ CLIENT_LEFT: Final = 499
 _LEG: Final = LEG_HEADER.encode()
 _PREFILL: Final = PREFILL_LEG.encode()
 _TOKENS: Final = TOKENS_HEADER.encode()
+_HISTORY: Final = HISTORY_HEADER.encode()
 
 
 class Serves(Protocol):
@@ -42,6 +50,9 @@ class Surface:
     extra: Callable[[], bytes] = no_headers
     chats: PrefixSessions | None = None
 
+    def __post_init__(self) -> None:
+        self.meters.opens(self.place)
+
     async def handle(self, request: Request, reply: Reply) -> None:
         is_leg = self.gate is not None and request.head.value(_LEG) == _PREFILL
         place = Place.GATE if is_leg else self.place
@@ -52,7 +63,8 @@ class Surface:
         try:
             if self.gate is not None and is_leg:
                 tokens = _number(request.head.value(_TOKENS))
-                code = await self.gate.serve(request, outlet, tokens=tokens)
+                history = _number(request.head.value(_HISTORY))
+                code = await self.gate.serve(request, outlet, tokens=tokens, history=history)
             else:
                 code = await self.main.serve(
                     read_request(request, now=self.clock(), chats=self.chats), outlet

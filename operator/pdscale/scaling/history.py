@@ -11,10 +11,16 @@ from pdscale_forecaster.series import Series
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Mean and mean square (raw second moment) of a length in tokens."""
+    """Mean and mean square (raw second moment) of the lengths of so many rounds, in tokens."""
 
     mean: float
     squared: float
+    rounds: float
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return math.sqrt(max(0.0, self.squared - self.mean * self.mean) / self.rounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,11 @@ class History:
     replicas, waiting ones included. ``arrived_*`` are uncached prompt tokens of rounds that *arrived*, as
     routers estimate them to place them, ``ended_estimates`` what they had estimated for rounds that have
     ended; absent or NaN where no router tells.
+
+    The last five are paces of engines, no rates: mean seconds between two tokens of a stream, mean streams on
+    its engine as a stream finds them; of a leg on a prefill engine the mean seconds from its first pass to
+    its first token, queues excluded, the mean tokens that it computes, and how many legs end in a pass in
+    which any does.
     """
 
     request_rate: Series
@@ -42,6 +53,11 @@ class History:
     arrived_tokens: Series | None = None
     arrived_tokens_squared: Series | None = None
     ended_estimates: Series | None = None
+    inter_token_latency: Series | None = None
+    decode_batch: Series | None = None
+    prefill_leg_seconds: Series | None = None
+    prefill_leg_tokens: Series | None = None
+    prefill_legs_per_pass: Series | None = None
 
     def __post_init__(self) -> None:
         grid = (self.request_rate.start, self.request_rate.step, len(self.request_rate.values))
@@ -52,6 +68,18 @@ class History:
                     f"history.{field.name} must share the grid of request_rate {grid}, "
                     f"got {(series.start, series.step, len(series.values))}"
                 )
+
+    def ending(self, index: int, *, window: Seconds) -> "History":
+        """What was known of the last ``window`` seconds at a sample, which is the last one then."""
+        first = max(0, index + 1 - max(1, math.floor(window / self.request_rate.step)))
+        start = self.request_rate.start + first * self.request_rate.step
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return History(
+            **{
+                name: series and Series(start, series.step, series.values[first : index + 1])
+                for name, series in known.items()
+            }
+        )
 
     def age(self, now: Seconds) -> Seconds:
         """Seconds since the last instant at which the request rate is known; inf if never."""
@@ -92,9 +120,17 @@ class History:
         return None if self.prefill_requests is None else _latest_mean(self.prefill_requests.values, 1)
 
     def estimated(self, *, window: Seconds) -> float | None:
-        """Mean uncached tokens of the rounds that ended, as they had been estimated on arrival."""
-        completed = _sum(self.completed.last(window))
-        estimates = 0.0 if self.ended_estimates is None else _sum(self.ended_estimates.last(window))
+        """Mean uncached tokens of the rounds that ended, as they had been estimated on arrival.
+
+        Over the instants at which both are known: sums of different ones would be of different rounds.
+        """
+        if self.ended_estimates is None:
+            return None
+        completed, estimates = 0.0, 0.0
+        columns = (self.completed, self.ended_estimates)
+        for rounds, tokens in zip(*(c.last(window).values for c in columns), strict=True):
+            if not (math.isnan(rounds) or math.isnan(tokens)):
+                completed, estimates = completed + rounds, estimates + tokens
         return estimates / completed if completed > 0 and estimates > 0 else None
 
     def arriving(self, *, window: Seconds) -> Lengths | None:
@@ -106,7 +142,10 @@ class History:
         for sample in zip(*(c.last(window).values for c in columns), strict=True):
             if not any(map(math.isnan, sample)):
                 rounds, tokens, squares = rounds + sample[0], tokens + sample[1], squares + sample[2]
-        return Lengths(tokens / rounds, max(squares / rounds, (tokens / rounds) ** 2)) if rounds else None
+        if not rounds:
+            return None
+        mean = tokens / rounds
+        return Lengths(mean, max(squares / rounds, mean * mean), rounds * self.request_rate.step)
 
 
 def _latest_mean(values: Sequence[float], samples: int) -> float | None:

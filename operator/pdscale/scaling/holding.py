@@ -10,7 +10,7 @@ import math
 
 from pdscale.model.units import Seconds
 from pdscale.scaling.history import History
-from pdscale.scaling.outlook import LENGTHS_WINDOW
+from pdscale.scaling.mix import LENGTHS_WINDOW
 from pdscale.scaling.policy import Policy
 from pdscale.scaling.stabilization import Holds
 
@@ -21,7 +21,25 @@ def holds(policy: Policy, history: History) -> Holds:
         return Holds(policy.scale_down_window, policy.scale_down_window)
     decode = policy.drain_decode if policy.drain_decode is not None else answering(history)
     prefill = policy.drain_prefill if policy.drain_prefill is not None else policy.slo.ttft
-    return Holds(policy.start_up_prefill + prefill, policy.start_up_decode + decode)
+    young = settling(history)
+    hold = policy.start_up_decode + decode
+    return Holds(policy.start_up_prefill + prefill, max(hold, young) if served(history) < young else hold)
+
+
+def settling(history: History) -> Seconds:
+    """How long a new load is not yet what it will be: three lives of a crowd.
+
+    At first only short answers have ended, and streams still come faster than they go: reasoning of 100 s on
+    6 replicas looked like work for 3 after two minutes.
+    """
+    return 3 * crowd_of(history)
+
+
+def served(history: History) -> Seconds:
+    """Since the first arrival that is known."""
+    values = history.request_rate.values
+    first = next((i for i, v in enumerate(values) if v > 0), len(values))
+    return (len(values) - first) * history.request_rate.step
 
 
 def answering(history: History) -> Seconds:
@@ -31,3 +49,14 @@ def answering(history: History) -> Seconds:
     both = [(s, e) for s, e in zip(recent, ended, strict=True) if not math.isnan(s) and not math.isnan(e)]
     completions = math.fsum(e for _, e in both)
     return math.fsum(s for s, _ in both) / completions if completions > 0 else 0.0
+
+
+def crowd_of(history: History) -> Seconds:
+    """After which streams are others: E[S^2] / E[S], lives being as long as answers. Zero if unknown."""
+    output = math.fsum(v for v in history.output_tokens.last(LENGTHS_WINDOW).values if not math.isnan(v))
+    squared = math.fsum(
+        v for v in history.output_tokens_squared.last(LENGTHS_WINDOW).values if not math.isnan(v)
+    )
+    ended = math.fsum(v for v in history.completed.last(LENGTHS_WINDOW).values if not math.isnan(v))
+    variation = squared * ended / (output * output) if output > 0 else 1.0
+    return answering(history) * max(1.0, variation)

@@ -12,43 +12,42 @@ replicas where one was needed, for ten minutes, while the prefill pool starved.
 
 import math
 from dataclasses import dataclass, replace
-from statistics import NormalDist
-from typing import Final, Protocol
 
 from pdscale.model.plan import Reason
-from pdscale.model.units import Seconds
+from pdscale.model.pools import Role
 from pdscale.model.workload import NoData, Workload
+from pdscale.scaling.crowd import fuller, growth_of, streams_ahead
+from pdscale.scaling.demand import Streams
 from pdscale.scaling.history import History, Lengths
+from pdscale.scaling.level import burstiness_of
+from pdscale.scaling.mix import (
+    LENGTHS_WINDOW,
+    NOW,
+    lengths_of_arrivals,
+    same_mix,
+    window_of_now,
+)
 from pdscale.scaling.policy import Policy
-from pdscale_forecaster.series import Forecast, Series, TooShort
-
-NOW: Final[Seconds] = 60.0  # how far back "now" reaches at most: four samples at the default step of 15 s
-SAMPLES: Final = 4  # or so many samples if these are less; one scatters twice as much
-LENGTHS_WINDOW: Final[Seconds] = 300.0  # lengths move slowly; five minutes smooth a burst of long ones
-ENOUGH_ROUNDS: Final = 100  # the mean of so many lengths of cv 1 is within 20 % (two standard errors)
-CHANCE: Final = 3.0  # standard errors: a change by chance once in 700 looks, three hours of them
-ALIKE: Final = 1.25  # mean prompts further apart than this factor are two workloads
-
-
-class Predict(Protocol):
-    """A forecast of one series, as ``pdscale_forecaster.forecast`` makes it."""
-
-    def __call__(
-        self, series: Series, *, horizon: float, quantile: float, model: str
-    ) -> Forecast | TooShort: ...
+from pdscale.scaling.rates import Predict, arrivals
+from pdscale_forecaster.series import Forecast
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """Prefill is sized for ``arriving``, decode for ``ended`` and ``streams``.
 
-    ``backlog`` are rounds on prefill replicas, waiting ones included.
+    ``backlog`` are rounds on prefill replicas, waiting ones included. Counts of arrivals scatter
+    ``burstiness`` times as much as Poisson's. ``rising`` if more rounds are to come. ``risen`` are the
+    roles that have more to do than a minute ago, and not by chance: arrivals tell of both, streams of decode.
     """
 
     arriving: Workload
     ended: Workload
-    streams: float | None
+    streams: Streams | None
     backlog: float
+    burstiness: float
+    rising: bool
+    risen: frozenset[Role]
     forecast: Forecast | NoData
     reason: Reason
     note: str
@@ -56,21 +55,23 @@ class Outlook:
 
 def outlook(history: History, policy: Policy, predict: Predict) -> Outlook | NoData:
     """No data while no round has ended: nobody knows how long answers are."""
-    now = _window(history)
-    coming = _lengths_of_arrivals(history, now)
+    now = window_of_now(history)
+    coming, since = lengths_of_arrivals(history, now)
     ended = _ended(history, coming)
     if isinstance(ended, NoData):
         return ended
-    same = coming is None or _same_mix(history, coming, ended)
-    present = _present(history, now)
-    rate, forecast = _rate(history, policy, predict, present=present)
+    same = coming is None or same_mix(history, coming, ended)
+    burstiness = burstiness_of(history.request_rate)
+    found = arrivals(history.request_rate, policy, predict, now=now, burstiness=burstiness)
+    present, rate = found.present, found.ahead
     if not same:
         rate = present  # what was learnt of the rate was learnt of other rounds
-    streams = _streams(history, policy, growth=rate / present if present and same else None)
+    growth = growth_of(history, rate, present=present) if present and same else None
+    streams = streams_ahead(history, policy, growth=growth, since=since)
     arriving = replace(ended, request_rate=rate)
     if coming is not None:
-        arriving = _of(coming, arriving, same=same, lost=_lost(history, ended))
-    reason, note = _told(forecast, rate, present=present, streams=streams)
+        arriving = _same(coming, arriving, lost=_lost(history, ended)) if same else _other(coming, arriving)
+    reason, note = _told(found.forecast, rate, present=present, streams=streams)
     if coming is not None and not same:
         note += f", prompts of {coming.mean:.0f} arrive while {ended.uncached_tokens:.0f} end"
     return Outlook(
@@ -78,51 +79,17 @@ def outlook(history: History, policy: Policy, predict: Predict) -> Outlook | NoD
         ended=replace(ended, request_rate=rate),
         streams=streams,
         backlog=history.backlog() or 0.0,
-        forecast=forecast,
+        burstiness=burstiness,
+        rising=found.rising,
+        risen=frozenset(Role) if found.risen else _filling(history),
+        forecast=found.forecast,
         reason=reason,
         note=note,
     )
 
 
-def beyond_counting(forecast: Forecast, *, step: Seconds) -> float:
-    """A forecast's quantile without what mere counting scatters, since sizing allows for that already.
-
-    Poisson counts of rate m in steps of d seconds have variance m / d; taken away in quadrature:
-
-        m + sqrt((q - m)^2 - z^2 m / d)                                                   (ours)
-
-    4/s, 0.9-quantile 5.2/s, 15 s: 1.2^2 - 1.28^2 * 4 / 15 = 1.00 -> 5.0/s; 4.5/s instead of 5.2 -> 4/s.
-    """
-    middle = min(forecast.point, forecast.value)
-    z = NormalDist().inv_cdf(forecast.quantile)
-    spread = (forecast.value - middle) ** 2 - z * z * middle / step
-    return middle + math.sqrt(max(0.0, spread))
-
-
-def _window(history: History) -> Seconds:
-    """How far back "now" reaches: a few samples, or less once enough rounds of another kind have come since.
-
-    Whoever asks for a step of 1 s wants to be answered in seconds.
-    """
-    step = history.request_rate.step
-    usual = min(NOW, SAMPLES * step)
-    short = next((w for w in (step, 2 * step) if w < usual and _rounds(history, w) >= ENOUGH_ROUNDS), usual)
-    newest, lately = history.arriving(window=short), history.arriving(window=usual)
-    if newest is None or lately is None or _within(newest.mean, lately.mean):
-        return usual
-    return short
-
-
-def _rounds(history: History, window: Seconds) -> float:
-    seen = history.request_rate.last(window)
-    return seen.step * math.fsum(v for v in seen.values if not math.isnan(v))
-
-
-def _lengths_of_arrivals(history: History, now: Seconds) -> Lengths | None:
-    """Of what arrives now, or of as long as it takes to see enough rounds."""
-    windows = (now, NOW, 2 * NOW, LENGTHS_WINDOW)
-    enough = (w for w in windows if _rounds(history, w) >= ENOUGH_ROUNDS)
-    return history.arriving(window=next(enough, LENGTHS_WINDOW))
+def _filling(history: History) -> frozenset[Role]:
+    return frozenset({Role.DECODE} if fuller(history) else ())
 
 
 def _ended(history: History, coming: Lengths | None) -> Workload | NoData:
@@ -130,19 +97,11 @@ def _ended(history: History, coming: Lengths | None) -> Workload | NoData:
     recent = history.workload(window=LENGTHS_WINDOW)
     if isinstance(recent, NoData):
         return history.workload(window=math.inf)
-    if coming is not None and not _same_mix(history, coming, recent):
+    if coming is not None and not same_mix(history, coming, recent):
         latest = history.workload(window=NOW)
-        if isinstance(latest, Workload) and _same_mix(history, coming, latest, window=NOW):
+        if isinstance(latest, Workload) and same_mix(history, coming, latest, window=NOW):
             return latest
     return recent
-
-
-def _same_mix(
-    history: History, coming: Lengths, ended: Workload, *, window: Seconds = LENGTHS_WINDOW
-) -> bool:
-    """Whether arrivals resemble what ended, estimates compared with estimates where these are known."""
-    estimated = history.estimated(window=window)
-    return _within(coming.mean, ended.uncached_tokens if estimated is None else estimated)
 
 
 def _lost(history: History, ended: Workload) -> float:
@@ -151,66 +110,28 @@ def _lost(history: History, ended: Workload) -> float:
     return ended.uncached_tokens / estimated if estimated else 1.0
 
 
-def _of(coming: Lengths, ended: Workload, *, same: bool, lost: float) -> Workload:
+def _same(coming: Lengths, ended: Workload, *, lost: float) -> Workload:
     """A workload of ``ended``'s rate and answers whose prompts are those that come."""
     new = coming.mean * lost
     return replace(
         ended,
-        context_tokens=max(ended.context_tokens, new) if same else new,
+        context_tokens=max(ended.context_tokens, new),
         uncached_tokens=new,
         uncached_tokens_squared=coming.squared * lost * lost,
     )
 
 
-def _within(a: float, b: float) -> bool:
-    return max(a, b) <= ALIKE * min(a, b)
-
-
-def _rate(
-    history: History, policy: Policy, predict: Predict, *, present: float
-) -> tuple[float, Forecast | NoData]:
-    """Never below what arrives now: shedding what is in use is for the hold to decide."""
-    found = predict(
-        history.request_rate,
-        horizon=policy.lead_time,
-        quantile=policy.quantile,
-        model=policy.forecast_model,
-    )
-    if isinstance(found, TooShort):
-        return present, NoData(found.reason)
-    return max(beyond_counting(found, step=history.request_rate.step), present), found
-
-
-def _streams(history: History, policy: Policy, *, growth: float | None) -> float | None:
-    """Requests on decode replicas a lead time from now, if they go on as in the last minute.
-
-    What arrives less what ends; neither rate alone tells, since rounds wait for their prefill in between.
-    120 now, 60 a minute ago, 75 s ahead: of the 60 more, sqrt(60^2 - 3^2 * 120) = 50 are no chance, so
-    120 + 50 * 75 / 60 = 183. Or ``growth`` times as many, if that is more: streams follow the rate. They are
-    expected to become fewer only where they are of a mix that comes no more (no ``growth``).
-    """
-    present, before = history.streams(), history.streams(ago=NOW)
-    if present is None:
-        return None
-    scaled = present * (growth or 1.0)
-    if before is None:
-        return scaled
-    changed = math.sqrt(max(0.0, (present - before) ** 2 - CHANCE**2 * max(present, before)))
-    trend = math.copysign(changed, present - before) * policy.lead_time / NOW
-    return max(0.0, present + trend) if growth is None else max(scaled, present + trend)
-
-
-def _present(history: History, now: Seconds) -> float:
-    known = [v for v in history.request_rate.last(now).values if not math.isnan(v)]
-    if not known:
-        known = [v for v in history.request_rate.values if not math.isnan(v)][-1:]
-    return math.fsum(known) / len(known) if known else 0.0
+def _other(coming: Lengths, ended: Workload) -> Workload:
+    """The same of another kind: which of *these* will be prefilled locally or lose their history, nobody
+    knows yet. (60 % of short prompts were local; of the long ones that followed a prefill pool of 2 was to
+    serve a third, where 5 replicas were needed.)"""
+    return replace(_same(coming, ended, lost=1.0), context_tokens=coming.mean, local_share=0.0)
 
 
 def _told(
-    forecast: Forecast | NoData, rate: float, *, present: float, streams: float | None
+    forecast: Forecast | NoData, rate: float, *, present: float, streams: Streams | None
 ) -> tuple[Reason, str]:
-    busy = "" if streams is None else f", {streams:.0f} streams"
+    busy = "" if streams is None else f", {streams.count:.0f} streams"
     note = f"{present:.2f}/s now{busy}"
     if isinstance(forecast, NoData):
         return Reason.REACTIVE_DEMAND, f"{note}; no forecast: {forecast.reason}"

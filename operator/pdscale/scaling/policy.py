@@ -1,12 +1,14 @@
 """What the user asked for, as far as scaling is concerned: parsed, defaulted and judged once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pdscale.model.pools import Bounds, GpusPerReplica, Role, Targets
 from pdscale.model.slo import SLO
 from pdscale.model.units import Seconds
 from pdscale.perf.profile import Profile
+from pdscale.scaling.pace import Behavior
+from pdscale.scaling.schedule import Schedule
 
 
 class Mode(StrEnum):
@@ -26,7 +28,14 @@ class Policy:
 
     ``scale_down_window`` absent: a replica that is not needed is kept as long as taking it away would cost,
     its role's start-up and drain. ``drain_*`` are measured drains; absent, they follow from the history.
-    ``flip`` is what a change of role takes after a drain, where the engine allows one.
+    ``flip`` is what a change of role takes after a drain, where the engine allows one. ``behavior`` bounds
+    how fast either pool grows and shrinks, within what bounds and budget demand at once.
+
+    ``spare`` replicas are kept beyond the need, ``reserved_gpus`` are all used whatever the need, and
+    ``schedules`` raise the minimums at their hours.
+
+    ``calibrate``: the profile is corrected by the pace of engines; ``engines`` tells those of one build and
+    setting from others, of which what was learned does not hold.
     """
 
     slo: SLO
@@ -43,11 +52,17 @@ class Policy:
     start_up_decode: Seconds = 60.0
     interval: Seconds = 15.0
     tolerance: float = 0.1
-    scale_down_window: Seconds | None = 300.0
+    scale_down_window: Seconds | None = None
     mode: Mode = Mode.AUTO
     flip: Seconds | None = None
     drain_prefill: Seconds | None = None
     drain_decode: Seconds | None = None
+    behavior: Behavior = field(default_factory=Behavior)
+    spare: Targets = field(default_factory=lambda: Targets(0, 0))
+    reserved_gpus: int = 0
+    schedules: tuple[Schedule, ...] = ()
+    calibrate: bool = True
+    engines: str = ""
 
     def __post_init__(self) -> None:
         least = self.gpus.held_by(Targets(self.prefill.least, self.decode.least))
@@ -55,6 +70,10 @@ class Policy:
             raise ValueError(
                 f"gpuBudget must be at least {least} GPUs for {self.prefill.least} prefill and "
                 f"{self.decode.least} decode replicas, got {self.gpu_budget}"
+            )
+        if not 0 <= self.reserved_gpus <= self.gpu_budget:
+            raise ValueError(
+                f"reservedGpus must be in 0..gpuBudget ({self.gpu_budget}), got {self.reserved_gpus}"
             )
         if not 0.5 <= self.quantile < 1:
             raise ValueError(f"forecast.quantile must be in 0.5..1, got {self.quantile}")

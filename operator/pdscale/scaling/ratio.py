@@ -7,6 +7,7 @@ one D is worth looking at, so 200 replicas of each role cost 200 looks.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -92,22 +93,27 @@ def _worthwhile(
     """For each count of a role, the fewest of the other that do not waste it, or as many as fit beside it."""
     for p in range(prefill.least, prefill.most + 1):
         room = (budget - p * gpus.prefill) // gpus.decode
-        d = min(decode.clamp(_matching(demand.decode, p, demand.prefill)), room)
+        d = min(decode.clamp(_matching(demand, Role.PREFILL, p)), room)
         if d >= decode.least:
             yield Targets(p, d)
     for d in range(decode.least, decode.most + 1):
         room = (budget - d * gpus.decode) // gpus.prefill
-        p = min(prefill.clamp(_matching(demand.prefill, d, demand.decode)), room)
+        p = min(prefill.clamp(_matching(demand, Role.DECODE, d)), room)
         if p >= prefill.least:
             yield Targets(p, d)
 
 
-def _matching(need: float, others: int, need_of_others: float) -> int:
-    """Replicas that carry what ``others`` of the other role carry, and never more than the whole demand."""
-    if math.isinf(need) or math.isinf(need_of_others):
+def _matching(demand: Demand, role: Role, replicas: int) -> int:
+    """Replicas of the other role that carry what so many of this one carry, and never more than the whole
+    demand."""
+    other = Role.DECODE if role is Role.PREFILL else Role.PREFILL
+    if math.isinf(demand.prefill) or math.isinf(demand.decode):
         return 0
-    whole = _ceil(need)
-    return whole if need_of_others <= NOTHING else min(whole, _ceil(need * others / need_of_others))
+    whole = _ceil(demand.of(other))
+    if demand.of(role) <= NOTHING:
+        return whole
+    enough = demand.carried(role, replicas) - NOTHING
+    return bisect_left(range(whole), enough, key=lambda n: demand.carried(other, n))
 
 
 def _ceil(replicas: float) -> int:

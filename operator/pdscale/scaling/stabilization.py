@@ -1,6 +1,8 @@
-"""What keeps a plan from following noise: a tolerance, and a hold before anything shrinks."""
+"""What keeps a plan from following noise: a tolerance, a second look at growth, and a hold before anything
+shrinks."""
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pdscale.model.plan import Plan, Reason
@@ -53,6 +55,25 @@ def settle(plan: Plan, demand: Demand, *, current: Targets, tolerance: float) ->
     if present * (1 + tolerance) < best:
         return plan
     return plan.then(Reason.WITHIN_TOLERANCE, current, f"carries {present:.0%}, {best:.0%} at best")
+
+
+@dataclass(slots=True)
+class Confirmation:
+    """Grow as far as two decisions in a row ask for, or at once where a role's load is known to have risen.
+
+    A forecast may follow the latest sample, and 15 s of 6/s are 10 % off: now and then it asks for a replica
+    that the next sample does not ask for, and that is there for a start-up and a hold. Whoever has not
+    decided yet has nobody to ask, so a restart never grows less.
+    """
+
+    _asked: Targets | None = None
+
+    def confirm(self, plan: Plan, *, current: Targets, at_once: Collection[Role]) -> Plan:
+        asked, before = plan.targets, self._asked or plan.targets
+        self._asked = asked
+        agreed = {r: min(asked.of(r), max(before.of(r), current.of(r))) for r in Role}
+        targets = Targets(*(asked.of(r) if r in at_once else agreed[r] for r in Role))
+        return plan.then(Reason.WITHIN_TOLERANCE, targets, "growth that was not asked for before")
 
 
 @dataclass(slots=True)

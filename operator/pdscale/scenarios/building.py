@@ -52,6 +52,7 @@ def scenario_of(
         history_moves=settings.history_moves,
         pool_tokens=settings.kv_pool,
         load_age=settings.load_age,
+        load_asking=settings.load_asking,
         ttft_stretch=settings.ttft_stretch,
         overhead=settings.overhead,
         gate_seconds=models.profile.prefill_seconds,

@@ -4,15 +4,15 @@ What is asked for goes to standard output; seeds, progress and complaints go to 
 ``--json`` and ``--csv`` can be piped."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from pdscale.scenarios import goodput
 from pdscale.scenarios.comparing import cases_of, pairs_of, the_only
+from pdscale.scenarios.console import Parser, check_writable, status_of
 from pdscale.scenarios.fields import InvalidScenario, count, number, several, share
 from pdscale.scenarios.progress import Bar
 from pdscale.scenarios.reading import add_flags, read_settings
@@ -25,18 +25,11 @@ COMMANDS: Final = {
     "simulate": "replay a trace on simulated pools, with the live policies, without a GPU",
     "compare": "the same trace under several placement and scaling rules: a table and an HTML report",
 }
-INTERRUPTED: Final = 130
-FAILED: Final = 1
 LEAST_SHARE: Final = 64  # the search begins between a 64th of --most-load and all of it
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\ntry: {self.prog} --help\n")
-
-
 def parser_of(command: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"pdscale {command}", description=_sentence(COMMANDS[command]), allow_abbrev=False)
+    parser = Parser(prog=f"pdscale {command}", description=_sentence(COMMANDS[command]), allow_abbrev=False)
     add_flags(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="every run as JSON")
@@ -63,28 +56,29 @@ def main(arguments: Sequence[str]) -> int:
     command = arguments[0]
     flags = vars(parser_of(command).parse_args(arguments[1:]))
     bar = Bar(1)
-    try:
-        settings = read_settings(flags, flags["scenario"])
-        if command == "simulate":
-            cases = [the_only(settings)]
-            return _run(settings, cases, flags, bar, jobs=1)
-        jobs = _read("--jobs", count(least=1), flags["jobs"])
-        if flags["goodput"]:
-            return _search(settings, flags, bar, jobs=jobs)
-        return _run(settings, cases_of(settings, grid=flags["grid"]), flags, bar, jobs=jobs)
-    except InvalidScenario as error:
-        bar.clear()
-        print(f"pdscale {command}: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        bar.clear()
-        print(f"pdscale {command}: interrupted after {bar.done} of {bar.total} runs", file=sys.stderr)
-        return INTERRUPTED
+    return status_of(
+        command,
+        lambda: _study(command, flags, bar),
+        bar,
+        done=lambda: f"after {bar.done} of {bar.total} runs",
+    )
 
 
-def _run(settings: Settings, cases: Sequence[Case], flags: dict[str, Any], bar: Bar, *, jobs: int) -> int:
+def _study(command: str, flags: dict[str, Any], bar: Bar) -> None:
+    settings = read_settings(flags, flags["scenario"])
+    if command == "simulate":
+        _run(settings, [the_only(settings)], flags, bar, jobs=1)
+        return
+    jobs = _read("--jobs", count(least=1), flags["jobs"])
+    if flags["goodput"]:
+        _search(settings, flags, bar, jobs=jobs)
+    else:
+        _run(settings, cases_of(settings, grid=flags["grid"]), flags, bar, jobs=jobs)
+
+
+def _run(settings: Settings, cases: Sequence[Case], flags: dict[str, Any], bar: Bar, *, jobs: int) -> None:
     bar.total = len(cases)
-    _check_writable(flags["report"])
+    check_writable("--report", flags["report"])
     rows: list[Row] = list(run_all(settings, cases, jobs=jobs, progress=bar.tell))
     bar.clear()
     print(f"seeds {','.join(map(str, settings.seed))}", file=sys.stderr)
@@ -92,7 +86,6 @@ def _run(settings: Settings, cases: Sequence[Case], flags: dict[str, Any], bar: 
     if flags["report"]:
         flags["report"].write_text(html(settings, rows), encoding="utf-8")
         print(f"report {flags['report']}", file=sys.stderr)
-    return 0
 
 
 def _shown(settings: Settings, rows: Sequence[Row], flags: dict[str, Any]) -> str:
@@ -101,7 +94,7 @@ def _shown(settings: Settings, rows: Sequence[Row], flags: dict[str, Any]) -> st
     return as_csv(rows) if flags["csv"] else as_text(grouped(rows))
 
 
-def _search(settings: Settings, flags: dict[str, Any], bar: Bar, *, jobs: int) -> int:
+def _search(settings: Settings, flags: dict[str, Any], bar: Bar, *, jobs: int) -> None:
     if flags["csv"] or flags["report"]:
         raise InvalidScenario("--goodput: has a table and --json; leave out --csv and --report")
     targets = _read("--goodput", several(share), flags["goodput"])
@@ -118,7 +111,6 @@ def _search(settings: Settings, flags: dict[str, Any], bar: Bar, *, jobs: int) -
     bar.clear()
     print(f"seeds {','.join(map(str, settings.seed))}", file=sys.stderr)
     print(goodput.as_json(settings, found) if flags["json"] else goodput.as_text(found), end="")
-    return 0
 
 
 def _read(flag: str, read: Callable[[str], Any], raw: str) -> Any:
@@ -126,11 +118,3 @@ def _read(flag: str, read: Callable[[str], Any], raw: str) -> Any:
         return read(raw)
     except ValueError as error:
         raise InvalidScenario(f"{flag}: {error}") from error
-
-
-def _check_writable(report: Path | None) -> None:
-    """Found out before an hour of runs, not after it."""
-    if report is not None and not os.access(report.parent, os.W_OK):
-        raise InvalidScenario(
-            f"--report: {report.parent} must be a folder that can be written to; make it first"
-        )

@@ -5,7 +5,7 @@ value and the bound; who calls it puts the name in front."""
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -28,6 +28,11 @@ class Field:
     default: Any
     help: str
     metavar: str
+
+
+def flag(name: str, read: Read, default: Any, metavar: str, says: str) -> Field:
+    """A ``Field`` in the order in which tables of them are read: what to write, then what it means."""
+    return Field(name, read, default, says, metavar)
 
 
 class InvalidScenario(ValueError):
@@ -136,6 +141,12 @@ def several(read: Read) -> Read:
         return found
 
     return read_all
+
+
+def given_flags(fields: Sequence[Field], flags: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Of ``flags``, texts by attribute name and ``None`` where one was not given, what ``parsed`` reads."""
+    texts = {field.name: flags.get(field.name.replace("-", "_")) for field in fields}
+    return {name: (f"--{name}", raw) for name, raw in texts.items() if raw is not None}
 
 
 def parsed(fields: Sequence[Field], given: dict[str, tuple[str, str]]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ REFRESH: Final = 0.1
 
 
 class Bar:
-    """``tell`` it how many of ``total`` runs are done and the share of the next one."""
+    """``tell`` it how many of ``total`` parts are done and the share of the next one."""
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
-        self.total, self.done = total, 0
+    def __init__(self, total: int, stream: TextIO | None = None, *, part: str = "run") -> None:
+        self.total, self.done, self.part = total, 0, part
         self._stream = stream or sys.stderr
         self._shown = False
         self._next = time.monotonic() + PATIENCE
@@ -24,7 +24,7 @@ class Bar:
         if not self._stream.isatty() or now < self._next:
             return
         self._next, self._shown = now + REFRESH, True
-        self._stream.write("\r" + drawn(done, share, self.total))
+        self._stream.write("\r" + drawn(done, share, self.total, part=self.part))
         self._stream.flush()
 
     def clear(self) -> None:
@@ -34,7 +34,7 @@ class Bar:
             self._shown = False
 
 
-def drawn(done: int, share: float, total: int) -> str:
+def drawn(done: int, share: float, total: int, *, part: str = "run") -> str:
     whole = min(1.0, (done + share) / total)
     full = int(whole * WIDTH)
-    return f"[{'#' * full}{'.' * (WIDTH - full)}] {whole:4.0%}  run {min(done + 1, total)} of {total}"
+    return f"[{'#' * full}{'.' * (WIDTH - full)}] {whole:4.0%}  {part} {min(done + 1, total)} of {total}"

@@ -11,27 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from pdscale.model.units import format_duration
-from pdscale.scenarios.fields import Field, InvalidScenario, parsed
+from pdscale.scenarios.fields import Field, InvalidScenario, given_flags, parsed
 from pdscale.scenarios.settings import FIELDS, Settings
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     for field in FIELDS:
-        default = "" if field.default in (None, (), "") else f" [{written(field, field.default)}]"
-        parser.add_argument(
-            f"--{field.name}", metavar=field.metavar, help=f"{field.help}{default}".replace("%", "%%")
-        )
+        add_flag(parser, field)
     parser.add_argument("--scenario", metavar="FILE", type=Path, help="YAML with these names as keys")
+
+
+def add_flag(parser: argparse.ArgumentParser, field: Field, *, with_default: bool = True) -> None:
+    """Its help ends with the default, where there is one to show."""
+    shown = with_default and field.default not in (None, (), "")
+    default = f" [{written(field, field.default)}]" if shown else ""
+    parser.add_argument(
+        f"--{field.name}", metavar=field.metavar, help=f"{field.help}{default}".replace("%", "%%")
+    )
 
 
 def read_settings(flags: Mapping[str, Any], scenario: Path | None = None) -> Settings:
     """``flags`` has texts by attribute name, ``None`` where a flag was not given."""
-    given = {} if scenario is None else _of_file(scenario)
-    for field in FIELDS:
-        raw = flags.get(field.name.replace("-", "_"))
-        if raw is not None:
-            given[field.name] = (f"--{field.name}", raw)
-    return Settings(**parsed(FIELDS, given))
+    said = {} if scenario is None else _of_file(scenario)
+    return Settings(**parsed(FIELDS, said | given_flags(FIELDS, flags)))
 
 
 def written(field: Field, value: Any) -> str:

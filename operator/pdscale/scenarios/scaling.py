@@ -76,6 +76,8 @@ def policy_of(settings: Settings, profile: Profile) -> Policy:
         interval=settings.interval,
         scale_down_window=settings.scale_down_window,
         flip=settings.flip,
+        spare=Targets(settings.spare_prefill, settings.spare_decode),
+        reserved_gpus=settings.reserved_gpus,
     )
 
 
@@ -89,11 +91,9 @@ def streams_target(settings: Settings, profile: Profile, traffic: Traffic) -> fl
 
 
 def _ours(settings: Settings) -> Autoscaler:
-    from pdscale_forecaster import (
-        forecast,
-    )  # scikit-learn takes seconds to import, and only this rule needs it
+    from pdscale_forecaster import Remembered  # only this rule needs it
 
-    return Autoscaler(predict=forecast)
+    return Autoscaler(predict=Remembered())
 
 
 def _band(base: Targets) -> Band:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pdscale.model.pools import Bounds, GpusPerReplica, Targets
 from pdscale.model.slo import SLO
@@ -16,6 +16,7 @@ from pdscale.scenarios.fields import (
     bandwidth,
     count,
     duration,
+    flag,
     number,
     one_of,
     path,
@@ -121,6 +122,7 @@ class Settings:
     flip: Seconds | None
     kv_pool: int
     load_age: Seconds
+    load_asking: bool
     overhead: Seconds
     placement: tuple[PlacementName, ...]
     threshold_tokens: int
@@ -138,6 +140,9 @@ class Settings:
     min_decode: int
     max_decode: int
     gpu_budget: int
+    reserved_gpus: int
+    spare_prefill: int
+    spare_decode: int
     interval: Seconds
     scale_down_window: Seconds | None
     quantile: float
@@ -167,6 +172,11 @@ class Settings:
                 f"gpu-budget: must be at least {held}, what {self.fleet} hold, got {self.gpu_budget}; "
                 f"raise it or begin with fewer replicas"
             )
+        if self.reserved_gpus > self.limits.budget:
+            raise InvalidScenario(
+                f"reserved-gpus: must be at most the budget of {self.limits.budget}, got "
+                f"{self.reserved_gpus}; raise gpu-budget or reserve fewer"
+            )
 
     @property
     def slo(self) -> SLO:
@@ -195,96 +205,94 @@ class Settings:
         return Limits(prefill, decode, self.gpus, self.gpu_budget or self.gpus.held_by(most))
 
 
-def _field(name: str, read: Any, default: Any, metavar: str, says: str) -> Field:
-    return Field(name, read, default, says, metavar)
-
-
 FIELDS: Final[tuple[Field, ...]] = (
-    _field("trace", path, None, "PATH", "request table or rate series; without it --workload is drawn"),
-    _field("workload", one_of(WorkloadName), WorkloadName.CONVERSATION, "NAME", f"{', '.join(WorkloadName)}"),
-    _field(
+    flag("trace", path, None, "PATH", "request table or rate series; without it --workload is drawn"),
+    flag("workload", one_of(WorkloadName), WorkloadName.CONVERSATION, "NAME", f"{', '.join(WorkloadName)}"),
+    flag(
         "rate",
         number(above=0),
         4.0,
         "N",
         "requests per second of a drawn workload; sessions per second of a trace without a common clock",
     ),
-    _field("duration", duration(above=0), 600.0, "TIME", "how long a drawn workload lasts"),
-    _field("excerpt", span, None, "FROM..TO", "only the sessions of the trace that begin then"),
-    _field("spread", duration(), 0.0, "TIME", "arrivals of one tick of the trace's clock, spread over it"),
-    _field(
+    flag("duration", duration(above=0), 600.0, "TIME", "how long a drawn workload lasts"),
+    flag("excerpt", span, None, "FROM..TO", "only the sessions of the trace that begin then"),
+    flag("spread", duration(), 0.0, "TIME", "arrivals of one tick of the trace's clock, spread over it"),
+    flag(
         "thin", number(above=0, most=1), 1.0, "SHARE", "share of sessions that is kept, drawn anew per seed"
     ),
-    _field("lengths", number(above=0), 1.0, "FACTOR", "all lengths of the trace times this"),
-    _field("context", count(), 0, "TOKENS", "lengths scaled down until --fits of the rounds need no more"),
-    _field("fits", number(above=0, most=1), 1.0, "SHARE", "see --context; longer rounds end their session"),
-    _field(
+    flag("lengths", number(above=0), 1.0, "FACTOR", "all lengths of the trace times this"),
+    flag("context", count(), 0, "TOKENS", "lengths scaled down until --fits of the rounds need no more"),
+    flag("fits", number(above=0, most=1), 1.0, "SHARE", "see --context; longer rounds end their session"),
+    flag(
         "pace", duration(), 0.02, "TIME", "what a token took in the recording, where think times are unknown"
     ),
-    _field("load", several(number(above=0)), (1.0,), "N[,N]", "session starts so many times as dense"),
-    _field("profile", text, "llama-3.1-8b-h100", "PATH|NAME", "how fast a replica is: built in, or a file"),
-    _field("entry", text, None, "NAME", "which engine of a profile file that holds several"),
-    _field("engine", text, None, "NAME", "built-in profile whose memory and network a file of times gets"),
-    _field(
+    flag("load", several(number(above=0)), (1.0,), "N[,N]", "session starts so many times as dense"),
+    flag("profile", text, "llama-3.1-8b-h100", "PATH|NAME", "how fast a replica is: built in, or a file"),
+    flag("entry", text, None, "NAME", "which engine of a profile file that holds several"),
+    flag("engine", text, None, "NAME", "built-in profile whose memory and network a file of times gets"),
+    flag(
         "bandwidth",
         bandwidth,
         None,
         "BANDWIDTH",
         "of a replica's network, like 25GB/s; the profile's unless given",
     ),
-    _field(
-        "slowdown", number(above=0), 1.0, "FACTOR", "engines take so many times as long as policies think"
-    ),
-    _field("noise", number(most=0.9), 0.0, "CV", "coefficient of variation of every pass"),
-    _field("kv-share", number(above=0, most=1), 0.92, "SHARE", "of KV memory that engines use"),
-    _field(
+    flag("slowdown", number(above=0), 1.0, "FACTOR", "engines take so many times as long as policies think"),
+    flag("noise", number(most=0.9), 0.0, "CV", "coefficient of variation of every pass"),
+    flag("kv-share", number(above=0, most=1), 0.92, "SHARE", "of KV memory that engines use"),
+    flag(
         "chunking",
         one_of(Chunking),
         Chunking.BUDGET,
         "NAME",
         "of prompts on decode replicas: budget or paced",
     ),
-    _field("prefill", count(), 2, "N", "prefill replicas at the beginning"),
-    _field("decode", count(), 3, "N", "decode replicas at the beginning"),
-    _field("gpus-prefill", count(least=1), 1, "N", "GPUs of a prefill replica"),
-    _field("gpus-decode", count(least=1), 1, "N", "GPUs of a decode replica"),
-    _field("start-up", duration(), 60.0, "TIME", "from a replica's creation to readiness"),
-    _field("standby", count(), 0, "N", "warm replicas of either role"),
-    _field("standby-start-up", duration(), 5.0, "TIME", "until a warm one serves"),
-    _field("flip", duration(), None, "TIME", "what a change of role takes after draining; never without it"),
-    _field("kv-pool", count(), 0, "TOKENS", "shared KV pool; 0: none"),
-    _field("load-age", duration(), 0.5, "TIME", "how old the loads are that routers see"),
-    _field("overhead", duration(), 0.0, "TIME", "before each round is placed"),
-    _field("placement", several(one_of(PlacementName)), (), "NAME[,NAME]", f"{', '.join(PlacementName)}"),
-    _field("threshold-tokens", count(least=1), int(THRESHOLD_TOKENS), "N", "Threshold: remote from here on"),
-    _field("order", one_of(OrderName), OrderName.SHORTEST_REMAINING, "NAME", f"{', '.join(OrderName)}"),
-    _field("admit", count(least=1), ADMIT, "N", "prefill legs on an engine at a time"),
-    _field("reject-late", yes_or_no, False, "true|false", "prefill gates refuse what they cannot do in time"),
-    _field("history-moves", yes_or_no, True, "true|false", "prefill replicas can read a decode replica's KV"),
-    _field("ttft", duration(above=0), 2.0, "TIME", "limit on a round's time to first token"),
-    _field("tpot", duration(above=0), 0.05, "TIME", "limit on its mean time per output token after that"),
-    _field(
-        "attainment", share, 0.95, "SHARE", "of rounds that shall be within both; what oracles search for"
+    flag("prefill", count(), 2, "N", "prefill replicas at the beginning"),
+    flag("decode", count(), 3, "N", "decode replicas at the beginning"),
+    flag("gpus-prefill", count(least=1), 1, "N", "GPUs of a prefill replica"),
+    flag("gpus-decode", count(least=1), 1, "N", "GPUs of a decode replica"),
+    flag("start-up", duration(), 60.0, "TIME", "from a replica's creation to readiness"),
+    flag("standby", count(), 0, "N", "warm replicas of either role"),
+    flag("standby-start-up", duration(), 5.0, "TIME", "until a warm one serves"),
+    flag("flip", duration(), None, "TIME", "what a change of role takes after draining; never without it"),
+    flag("kv-pool", count(), 0, "TOKENS", "shared KV pool; 0: none"),
+    flag("load-age", duration(), 1.5, "TIME", "how old the loads may be that routers see"),
+    flag(
+        "load-asking", yes_or_no, True, "true|false", "prefill replicas are asked for theirs before a round"
     ),
-    _field("ttft-stretch", number(), 0.0, "N", "TTFT limit at least so many times an idle prefill"),
-    _field("scaling", several(one_of(ScalingName)), (), "NAME[,NAME]", f"{', '.join(ScalingName)}"),
-    _field("min-prefill", count(), 1, "N", "bounds of every scaling rule"),
-    _field("max-prefill", count(), 0, "N", f"0: {GROWTH} times as many as at the beginning"),
-    _field("min-decode", count(least=1), 1, "N", ""),
-    _field("max-decode", count(), 0, "N", f"0: {GROWTH} times as many as at the beginning"),
-    _field("gpu-budget", count(), 0, "N", "0: what the largest bounds hold"),
-    _field("interval", duration(above=0), 15.0, "TIME", "Pdscale: time between decisions"),
-    _field(
+    flag("overhead", duration(), 0.0, "TIME", "before each round is placed"),
+    flag("placement", several(one_of(PlacementName)), (), "NAME[,NAME]", f"{', '.join(PlacementName)}"),
+    flag("threshold-tokens", count(least=1), int(THRESHOLD_TOKENS), "N", "Threshold: remote from here on"),
+    flag("order", one_of(OrderName), OrderName.SHORTEST_REMAINING, "NAME", f"{', '.join(OrderName)}"),
+    flag("admit", count(least=1), ADMIT, "N", "prefill legs on an engine at a time"),
+    flag("reject-late", yes_or_no, False, "true|false", "prefill gates refuse what they cannot do in time"),
+    flag("history-moves", yes_or_no, True, "true|false", "prefill replicas can read a decode replica's KV"),
+    flag("ttft", duration(above=0), 2.0, "TIME", "limit on a round's time to first token"),
+    flag("tpot", duration(above=0), 0.05, "TIME", "limit on its mean time per output token after that"),
+    flag("attainment", share, 0.95, "SHARE", "of rounds that shall be within both; what oracles search for"),
+    flag("ttft-stretch", number(), 0.0, "N", "TTFT limit at least so many times an idle prefill"),
+    flag("scaling", several(one_of(ScalingName)), (), "NAME[,NAME]", f"{', '.join(ScalingName)}"),
+    flag("min-prefill", count(), 1, "N", "bounds of every scaling rule"),
+    flag("max-prefill", count(), 0, "N", f"0: {GROWTH} times as many as at the beginning"),
+    flag("min-decode", count(least=1), 1, "N", ""),
+    flag("max-decode", count(), 0, "N", f"0: {GROWTH} times as many as at the beginning"),
+    flag("gpu-budget", count(), 0, "N", "0: what the largest bounds hold"),
+    flag("reserved-gpus", count(), 0, "N", "Pdscale: so many are always used; the ratio follows the load"),
+    flag("spare-prefill", count(), 0, "N", "Pdscale: replicas beyond the need"),
+    flag("spare-decode", count(), 0, "N", "Pdscale: replicas beyond the need"),
+    flag("interval", duration(above=0), 15.0, "TIME", "Pdscale: time between decisions"),
+    flag(
         "scale-down-window",
         duration(),
         None,
         "TIME",
         "Pdscale: down to the highest of so long; unless given, as long as a change costs",
     ),
-    _field("quantile", number(least=0.5, most=0.999), 0.9, "SHARE", "Pdscale: of the forecast"),
-    _field("forecast", text, "Auto", "NAME", "Pdscale: the forecaster's model"),
-    _field("utilisation", number(above=0, most=1), 0.7, "SHARE", "HPA and Kthena: target of both metrics"),
-    _field("warm-up", duration(), 0.0, "TIME", "rounds that arrive before it are not judged"),
-    _field("tail", yes_or_no, False, "true|false", "judge rounds after the last session's start too"),
-    _field("seed", several(count()), (1,), "N[,N]", "of all that is drawn"),
+    flag("quantile", number(least=0.5, most=0.999), 0.9, "SHARE", "Pdscale: of the forecast"),
+    flag("forecast", text, "Auto", "NAME", "Pdscale: the forecaster's model"),
+    flag("utilisation", number(above=0, most=1), 0.7, "SHARE", "HPA and Kthena: target of both metrics"),
+    flag("warm-up", duration(), 0.0, "TIME", "rounds that arrive before it are not judged"),
+    flag("tail", yes_or_no, False, "true|false", "judge rounds after the last session's start too"),
+    flag("seed", several(count()), (1,), "N[,N]", "of all that is drawn"),
 )

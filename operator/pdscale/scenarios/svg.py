@@ -24,6 +24,7 @@ LEGEND_ROW: Final = 16
 @dataclass(frozen=True, slots=True)
 class Line:
     """``look`` is its number among colours and dashes: the same rule looks the same in all charts.
+    Without a ``name`` it is not in the legend.
 
     ``steps``: a value holds until the next point. ``marks``: points are drawn, and not joined.
     """
@@ -33,6 +34,14 @@ class Line:
     look: int = 0
     steps: bool = False
     marks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """What lies between two values, (x, low, high) from left to right, behind the lines."""
+
+    points: tuple[tuple[float, float, float], ...]
+    look: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class Chart:
     y_range: tuple[float, float] | None = None
     log_x: bool = False
     from_zero: bool = True
+    bands: tuple[Band, ...] = ()
 
 
 def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
@@ -90,13 +100,15 @@ class _Scale:
 
 def svg(chart: Chart) -> str:
     """One ``<svg>`` element."""
-    legend = LEGEND_ROW * (0.5 + math.ceil(len(chart.lines) / 2))
+    named = [line for line in chart.lines if line.name]
+    legend = LEGEND_ROW * (0.5 + math.ceil(len(named) / 2))
     x, y = _scales(chart)
     body = [
         f'<text x="{LEFT}" y="18" class="title">{escape(chart.title)}</text>',
         *_axes(chart, x, y),
+        *(_filled(band, x, y) for band in chart.bands),
         *(_drawn(line, x, y) for line in chart.lines),
-        *_legend(chart.lines),
+        *_legend(named),
     ]
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT + legend}" role="img" aria-label="{escape(chart.title)}">'
@@ -108,6 +120,8 @@ def svg(chart: Chart) -> str:
 def _scales(chart: Chart) -> tuple[_Scale, _Scale]:
     xs = [px for line in chart.lines for px, _ in line.points]
     ys = [py for line in chart.lines for _, py in line.points]
+    xs += [px for band in chart.bands for px, _, _ in band.points]
+    ys += [high for band in chart.bands for _, _, high in band.points]
     positive = [v for v in xs if v > 0]
     low = min(positive if chart.log_x else xs, default=1.0)
     if chart.from_zero and not chart.log_x:
@@ -140,6 +154,12 @@ def _axes(chart: Chart, x: _Scale, y: _Scale) -> list[str]:
         f'<text transform="translate(14 {middle}) rotate(-90)" class="middle">{escape(chart.y)}</text>'
     )
     return out
+
+
+def _filled(band: Band, x: _Scale, y: _Scale) -> str:
+    there = [f"{x(px):.1f} {y(high):.1f}" for px, _, high in band.points]
+    back = [f"{x(px):.1f} {y(low):.1f}" for px, low, _ in reversed(band.points)]
+    return f'<path d="M{"L".join(there + back)}Z" fill="{_look(band.look)[0]}" fill-opacity="0.2"/>'
 
 
 def _look(k: int) -> tuple[str, str]:

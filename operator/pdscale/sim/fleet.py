@@ -209,6 +209,10 @@ class Fleet:
             self._changed()
 
     def _shrink(self, role: Role, count: int) -> None:
+        """Who does not serve yet goes first: who was to come from the other role drains and goes for good."""
+        for replica in [r for r in self.of(ANOTHER[role]) if r.flips][: max(0, count)]:
+            replica.flips = False
+            count -= 1
         for replica in self._youngest([r for r in self.of(role) if r.state is State.STARTING], count):
             self._leave(replica)
             count -= 1

@@ -12,6 +12,7 @@ from typing import Final
 from pdscale.model.units import Seconds
 from pdscale.model.workload import NoData
 from pdscale.scaling.history import History
+from pdscale.sim.paces import Paces
 from pdscale_forecaster.series import Series
 
 _SUMS: Final = 10
@@ -19,7 +20,8 @@ _SUMS: Final = 10
 
 class Meter:
     """``computed`` says how many prompt tokens decode and prefill replicas have computed so far, ``streams``
-    how many rounds are on decode and on prefill replicas now."""
+    how many rounds are on decode and on prefill replicas now, ``paces`` how fast engines were since it was
+    asked last."""
 
     def __init__(
         self,
@@ -27,13 +29,15 @@ class Meter:
         *,
         computed: Callable[[], tuple[int, int]],
         streams: Callable[[], tuple[int, int]],
+        paces: Callable[[], Paces],
     ) -> None:
         self.step = step
-        self._computed, self._streams = computed, streams
+        self._computed, self._streams, self._read_paces = computed, streams, paces
         self._end = step
         self._sums = [0.0] * _SUMS
         self._columns = [array("d") for _ in range(_SUMS)]
         self._local_share, self._decode_streams, self._prefill_requests = array("d"), array("d"), array("d")
+        self._paces = {name: array("d") for name in Paces._fields}
         self._before = (0, 0)
 
     # Rate, completed, then sums of lengths and of their squares as in History; last the estimates.
@@ -70,6 +74,8 @@ class Meter:
             decode, prefill = self._streams()
             self._decode_streams.append(float(decode))
             self._prefill_requests.append(float(prefill))
+            for column, pace in zip(self._paces.values(), self._read_paces(), strict=True):
+                column.append(pace)
             self._end += self.step
 
     def past(self, window: Seconds, now: Seconds) -> History | NoData:
@@ -84,4 +90,5 @@ class Meter:
 
         ended, estimated = self._columns[:7], self._columns[7:]
         gauges = (self._local_share, self._decode_streams, self._prefill_requests)
-        return History(*map(series, (*ended, *gauges, *estimated)))
+        paces = {name: series(column) for name, column in self._paces.items()}
+        return History(*map(series, (*ended, *gauges, *estimated)), **paces)

@@ -15,7 +15,7 @@ from pdscale.placement.policy import Busy, Kind, Round
 from pdscale.sim.agenda import Agenda
 from pdscale.sim.fleet import Fleet
 from pdscale.sim.records import Result
-from pdscale.sim.sight import Sight, load_of
+from pdscale.sim.sight import Sight, decode_load
 from pdscale.sim.traffic import Traffic
 from pdscale.sim.transfers import Transfers
 from pdscale.sim.way import Way
@@ -47,8 +47,8 @@ class Placing:
     def settle(self, request: Way) -> Busy | None:
         """Give it a decode replica, what that has of its history, a placement and an exchange; or why not."""
         now, index, traffic = self._agenda.now, request.index, self._traffic
-        name, view = traffic.names[request.session], self._sight.view(now)
-        bound = self._bindings.bind(name, view, now=now)
+        name = traffic.names[request.session]
+        bound = self._bindings.bind(name, self._sight.view(now), now=now)
         if isinstance(bound, Busy):
             return bound
         decode = bound.name
@@ -58,13 +58,14 @@ class Placing:
         self._result.decode[index] = replica.number
         engine = replica.engine
         engine.advance(now)
-        load = load_of(engine, now)  # before the history: what the round brings is not the replica's load
+        load = decode_load(engine, now)  # before the history: what the round brings is not the replica's load
         self._transfers.find_history(
             request, engine, wanted=traffic.history[index], common=traffic.common[index]
         )
         own = Endpoint(decode, "", _DECODE, True, False, load)
         history, moves = request.history, self._transfers.history_moves
         asked = Round(name, history, request.prompt - history, moves, now - request.arrived)
+        view = self._sight.asked(asked.increment, now)
         placement = replica.policy.place(asked, view, own, now=now, rng=self._rng)
         request.placement, request.placed_at = placement, now
         self._result.placed(request, placement.kind, placement.reason)

@@ -33,16 +33,21 @@ class Legs(Protocol):
 
 
 class _Job:
-    """A leg on the engine: tokens that are there, and that will be."""
+    """A leg on the engine: tokens that are there, and that will be; since when it is computed."""
 
-    __slots__ = ("done", "leg", "request", "target")
+    __slots__ = ("began", "done", "leg", "request", "target")
 
     def __init__(self, request: Request, leg: PrefillLeg, done: int, target: int) -> None:
         self.request, self.leg, self.done, self.target = request, leg, done, target
+        self.began: Seconds | None = None
 
 
 class PrefillEngine:
-    """Offer a leg; ``Legs`` hears the rest. ``seconds_of`` is what the gate thinks so many tokens take."""
+    """Offer a leg; ``Legs`` hears the rest. ``seconds_of`` is what the gate thinks of (new, history).
+
+    ``completed`` legs took ``leg_seconds`` from their first iteration to the end of their last, of which
+    there were ``last_passes``.
+    """
 
     def __init__(
         self,
@@ -52,7 +57,7 @@ class PrefillEngine:
         legs: Legs,
         *,
         admission: Admission,
-        seconds_of: Callable[[Tokens], Seconds],
+        seconds_of: Callable[[Tokens, Tokens], Seconds],
         noise: Noise,
     ) -> None:
         self.name = name
@@ -62,6 +67,9 @@ class PrefillEngine:
         self.queued_tokens = 0
         self.busy: Seconds = 0.0
         self.computed = 0
+        self.completed = 0
+        self.last_passes = 0
+        self.leg_seconds: Seconds = 0.0
         self._model, self._budget = engine.model, engine.batched_tokens
         self._agenda, self._legs, self._seconds_of, self._noise = agenda, legs, seconds_of, noise
         self._noisy = noise.cv > 0
@@ -79,7 +87,7 @@ class PrefillEngine:
     def offer(self, request: Request, *, new: int, history: int) -> Busy | None:
         """Compute ``new`` tokens after ``history``; or why the gate refuses."""
         now = self._agenda.now
-        leg = PrefillLeg(now, self._seconds_of(new), now + request.limit)
+        leg = PrefillLeg(now, self._seconds_of(new, history), now + request.limit)
         busy = self.admission.offer(leg, now)
         if busy is not None:
             return busy
@@ -122,10 +130,6 @@ class PrefillEngine:
         return not self._jobs
 
     @property
-    def running(self) -> int:
-        return self.admission.admitted
-
-    @property
     def waiting(self) -> int:
         return len(self._jobs) - self.admission.admitted
 
@@ -143,6 +147,8 @@ class PrefillEngine:
         budget = self._budget
         for job in self._ready:
             tokens = min(job.target - job.done, budget)
+            if job.began is None:
+                job.began = self._agenda.now
             self._chunks.append((job, tokens))
             budget -= tokens
             if budget <= 0:
@@ -169,6 +175,7 @@ class PrefillEngine:
             self.queued_tokens -= tokens
             if job.done >= job.target:
                 complete.append(job)
+        self.last_passes += bool(complete)
         for job in complete:
             self._complete(job)
         self._let_in(self._until)
@@ -179,4 +186,6 @@ class PrefillEngine:
         self._ready.remove(job)
         self.admission.ended(job.leg, now)
         self.ttft.add(now - job.leg.arrived, now=now)
+        self.completed += 1
+        self.leg_seconds += now - (now if job.began is None else job.began)
         self._legs.prefilled(job.request)

@@ -72,9 +72,10 @@ class Scenario:
     The limit on a round's TTFT is ``slo.ttft`` or ``ttft_stretch`` times what its prefill takes on an idle
     replica, whichever is more; policies know the former, queues the deadline. ``pool_tokens`` is the KV
     pool's size (0: there is none). ``load_age`` is how old the load of another replica may be that a policy
-    sees; live, a peer is asked after a second of silence and speaks with each answer. ``overhead`` is spent
-    before a round is placed. ``gate_seconds`` is what prefill gates think a leg takes: the prefill model's
-    word unless given.
+    sees; live, a peer speaks with each answer and is asked after a second of silence, by a loop of half a
+    second. With ``load_asking`` prefill replicas are asked before a round is placed, as live. ``overhead``
+    is spent before a round is placed. ``gate_seconds`` is what prefill gates think a leg takes: the prefill
+    model's word unless given.
     """
 
     fleet: Fleet
@@ -88,10 +89,11 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     history_moves: bool = True
     pool_tokens: float = 0.0
-    load_age: Seconds = 0.5
+    load_age: Seconds = 1.5
+    load_asking: bool = True
     ttft_stretch: float = 0.0
     overhead: Seconds = 0.0
-    gate_seconds: Callable[[Tokens], Seconds] | None = field(default=None)
+    gate_seconds: Callable[[Tokens, Tokens], Seconds] | None = field(default=None)
 
     def __post_init__(self) -> None:
         for name in ("pool_tokens", "load_age", "ttft_stretch", "overhead"):

@@ -1,16 +1,18 @@
 """What routers see of the fleet: endpoints with loads that are a little old.
 
-Live, a load travels with every answer, and whoever has been silent for a second is asked. Here a replica's
-figures are renewed when somebody looks and they are older than ``load_age``. The deciding replica's own are
-always of this instant.
+Live, a load travels with every answer, whoever has been silent for a second is asked, and before a round of
+many new tokens is placed prefill replicas are asked (``placement.freshness``). Here all figures are renewed
+when somebody looks and they are older than ``load_age``, and prefill replicas are asked by the live rule,
+which takes no time. The deciding replica's own are always of this instant.
 """
 
 from typing import Final
 
 from pdscale.model.cluster import ClusterView, Endpoint, Load
-from pdscale.model.units import Seconds
+from pdscale.model.units import Seconds, Tokens
+from pdscale.placement.freshness import whom_to_ask
 from pdscale.sim.decode import DecodeEngine
-from pdscale.sim.fleet import Fleet, State
+from pdscale.sim.fleet import AnyReplica, Fleet, State
 from pdscale.sim.prefill import PrefillEngine
 
 # To look a member up in its class costs as much as a call.
@@ -21,10 +23,10 @@ _DRAINING: Final = State.DRAINING
 class Sight:
     """One view for all routers, so that it is built once and not once for each."""
 
-    __slots__ = ("_age", "_fleet", "_seen_at", "_view")
+    __slots__ = ("_age", "_asking", "_fleet", "_seen_at", "_view")
 
-    def __init__(self, fleet: Fleet, *, load_age: Seconds) -> None:
-        self._fleet, self._age = fleet, load_age
+    def __init__(self, fleet: Fleet, *, load_age: Seconds, asking: bool) -> None:
+        self._fleet, self._age, self._asking = fleet, load_age, asking
         self._view: ClusterView | None = None
         self._seen_at: Seconds = 0.0
 
@@ -37,25 +39,39 @@ class Sight:
             self._view, self._seen_at = self.fresh(now), now
         return self._view
 
+    def asked(self, increment: Tokens, now: Seconds) -> ClusterView:
+        """What is seen when a round of so many new tokens is placed."""
+        view = self.view(now)
+        whom = whom_to_ask(view, increment, now=now) if self._asking else ()
+        if whom:
+            replicas = self._fleet.prefill
+            told = {e.name: prefill_load(replicas[e.name].engine, now) for e in whom}
+            view = self._view = view.renewed(told)
+        return view
+
     def fresh(self, now: Seconds) -> ClusterView:
-        found = [
-            Endpoint(r.name, "", r.role, True, r.state is _DRAINING, load_of(r.engine, now))
-            for pool in (self._fleet.prefill, self._fleet.decode)
-            for r in pool.values()
-            if r.state is not _STARTING
-        ]
-        return ClusterView(tuple(found))
+        prefill, decode = self._fleet.prefill.values(), self._fleet.decode.values()
+        here = [_endpoint(r, prefill_load(r.engine, now)) for r in prefill if r.state is not _STARTING]
+        there = [_endpoint(r, decode_load(r.engine, now)) for r in decode if r.state is not _STARTING]
+        return ClusterView((*here, *there))
 
 
-def load_of(engine: DecodeEngine | PrefillEngine, now: Seconds) -> Load:
-    """What its sidecar would tell now. Resident tokens are as of the last event at the engine; whoever needs
-    them to the step calls ``advance`` before."""
-    if isinstance(engine, PrefillEngine):
-        running, waiting, ttft = engine.running, engine.waiting, engine.ttft.mean(now)
-        backlog = engine.admission.backlog(now)
-        return Load(running, waiting, engine.queued_tokens, 0.0, 0.0, ttft, None, now, backlog)
-    # By position, in the order of Load's fields, and without the engine's properties: this is done for every
-    # round and, for all replicas, at every renewal.
+def _endpoint(replica: AnyReplica, load: Load) -> Endpoint:
+    return Endpoint(replica.name, "", replica.role, True, replica.state is _DRAINING, load)
+
+
+# What a replica's sidecar would tell now. By position, in the order of Load's fields: four are made a round.
+
+
+def prefill_load(engine: PrefillEngine, now: Seconds) -> Load:
+    admission, ttft = engine.admission, engine.ttft.mean(now)
+    running, waiting, queued = admission.admitted, engine.waiting, engine.queued_tokens
+    return Load(running, waiting, queued, 0.0, 0.0, ttft, None, now, admission.backlog(now))
+
+
+def decode_load(engine: DecodeEngine, now: Seconds) -> Load:
+    """Resident tokens are as of the last event at the engine; whoever needs them to the step calls
+    ``advance`` before. Without the engine's properties, each of which is a call."""
     intake, streams, memory = engine.intake, engine.streams, engine.memory
     used = (memory.running + memory.reserved) / memory.capacity
     return Load(

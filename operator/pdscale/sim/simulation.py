@@ -18,6 +18,7 @@ from pdscale.sim.dispatch import Dispatcher
 from pdscale.sim.failures import Failures
 from pdscale.sim.fleet import Builders, Fleet, Replica
 from pdscale.sim.meter import Meter
+from pdscale.sim.paces import PaceReader
 from pdscale.sim.placing import Placing
 from pdscale.sim.prefill import PrefillEngine
 from pdscale.sim.records import Result
@@ -71,7 +72,7 @@ class Simulation:
             Builders(self._prefill_replica, self._decode_replica),
             self._fleet_changed,
         )
-        self.sight = Sight(self.fleet, load_age=scenario.load_age)
+        self.sight = Sight(self.fleet, load_age=scenario.load_age, asking=scenario.load_asking)
         placing = self._placing(self.sight, random.Random(f"policies {seed}"))
         self.dispatcher = Dispatcher(
             scenario, traffic, self.agenda, self.result, fleet=self.fleet, placing=placing, course=self.course
@@ -161,8 +162,14 @@ class Simulation:
     # -- scaling ------------------------------------------------------------------------------------------
 
     def _scale_with(self, scaler: Scaler) -> None:
+        decode, prefill, paces = self.fleet.decode, self.fleet.prefill, PaceReader(scaler.step)
         self.dispatcher.meter = self.course.meter = Meter(
-            scaler.step, computed=self.fleet.computed, streams=self.fleet.streams
+            scaler.step,
+            computed=self.fleet.computed,
+            streams=self.fleet.streams,
+            paces=lambda: paces.read(
+                [r.engine for r in decode.values()], [r.engine for r in prefill.values()]
+            ),
         )
         self.looked_at, self.busy_before = 0.0, dict[str, Seconds]()
         self.agenda.at(scaler.interval, CONTROL, self._scale, scaler)

@@ -14,9 +14,20 @@ _TELL_EVERY: Final[Seconds] = 0.5
 
 class Tally:
     """``busy`` seconds of computing, prompt tokens ``computed``, answers' tokens ``generated``; ``itl`` is
-    the mean gap, up to half a second late."""
+    the mean of the ``gaps`` that took ``gap_seconds``, up to half a second late."""
 
-    __slots__ = ("_gap_seconds", "_gaps", "_told_at", "busy", "computed", "generated", "itl", "preemptions")
+    __slots__ = (
+        "_told",
+        "_told_at",
+        "_told_seconds",
+        "busy",
+        "computed",
+        "gap_seconds",
+        "gaps",
+        "generated",
+        "itl",
+        "preemptions",
+    )
 
     def __init__(self) -> None:
         self.itl = SlidingMean()
@@ -24,8 +35,10 @@ class Tally:
         self.computed = 0
         self.generated = 0
         self.preemptions = 0
-        self._gaps = 0  # between tokens, not yet in ``itl``
-        self._gap_seconds: Seconds = 0.0
+        self.gaps = 0  # between tokens
+        self.gap_seconds: Seconds = 0.0
+        self._told = 0  # of the gaps are in ``itl``
+        self._told_seconds: Seconds = 0.0
         self._told_at: Seconds = 0.0
 
     def passed(self, seconds: Seconds, steps: int, batch: int, at: Seconds) -> None:
@@ -33,13 +46,14 @@ class Tally:
         tokens = steps * batch
         self.busy += seconds
         self.generated += tokens
-        self._gaps += tokens
-        self._gap_seconds += seconds * batch
+        self.gaps += tokens
+        self.gap_seconds += seconds * batch
         if at - self._told_at > _TELL_EVERY:
             self._tell(at)
 
     def _tell(self, at: Seconds) -> None:
         self._told_at = at
-        if self._gaps:
-            self.itl.add(self._gap_seconds / self._gaps, now=at, weight=self._gaps)
-        self._gaps, self._gap_seconds = 0, 0.0
+        gaps = self.gaps - self._told
+        if gaps:
+            self.itl.add((self.gap_seconds - self._told_seconds) / gaps, now=at, weight=gaps)
+        self._told, self._told_seconds = self.gaps, self.gap_seconds

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
@@ -20,6 +20,7 @@ LOAD_HEADER: Final = b"x-pdscale-load"
 _FRESH: Final[Seconds] = 0.02  # what was told within it is told again: a reader could not tell
 SILENCE: Final[Seconds] = 1.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=1.0)
+_PATIENCE: Final[Seconds] = 0.02  # of a round that waits for loads; by then last words do as well
 
 
 def load_figures(load: Load) -> dict[str, float]:
@@ -103,10 +104,12 @@ def _read_once(told: bytes) -> Load | None:
 
 
 class LoadPoller:
-    """Asks peers of one role that have told nothing for a second, or that seemed unreachable."""
+    """Asks peers of one role that have told nothing for a second, or that seemed unreachable; others when a
+    round wants to know."""
 
     def __init__(self, client: aiohttp.ClientSession, roster: Roster, role: Role) -> None:
         self._client, self._roster, self._role = client, roster, role
+        self._open: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -115,13 +118,28 @@ class LoadPoller:
             await asyncio.gather(*(self._ask(peer) for peer in silent))
             await asyncio.sleep(SILENCE / 2)
 
+    async def renew(self, names: Iterable[str]) -> None:
+        """Ask these now. Rounds of the same moment share an answer, and none waits for one that is slow."""
+        peers = [peer for name in names if (peer := self._roster.peer(name)) is not None]
+        if peers:
+            await asyncio.wait([self._asked(peer) for peer in peers], timeout=_PATIENCE)
+
+    def _asked(self, peer: Peer) -> asyncio.Task[None]:
+        name = peer.endpoint.name
+        found = self._open.get(name)
+        if found is None:
+            found = self._open[name] = asyncio.ensure_future(self._ask(peer))
+            found.add_done_callback(lambda _: self._open.pop(name, None))
+        return found
+
     async def _ask(self, peer: Peer) -> None:
+        asked_at = asyncio.get_running_loop().time()  # what is sent there meanwhile may not be in the answer
         try:
             async with self._client.get(f"{peer.admin_url}/load", timeout=_TIMEOUT) as answer:
                 figures = orjson.loads(await answer.read())
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return  # it stays silent; whether it is reachable shows at the next request
         if isinstance(figures, dict):
-            load = read_load(figures, now=asyncio.get_running_loop().time())
+            load = read_load(figures, now=asked_at)
             if load is not None:
                 self._roster.heard(peer.endpoint.name, load)

@@ -32,6 +32,11 @@ class Peer:
         return _url(self.endpoint.address, self.http_port)
 
     @property
+    def host_port(self) -> str:
+        """As gateways name it: ``10.0.0.1:8080`` or ``[fd00::1]:8080``."""
+        return self.url.removeprefix("http://")
+
+    @property
     def admin_url(self) -> str:
         return _url(self.endpoint.address, self.admin_port)
 

@@ -4,7 +4,7 @@ The same for every exchange: how the legs came about does not matter any more on
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from pdscale.engines.answers import Reading, StreamReader, Usage, read_json
@@ -48,10 +48,7 @@ class Delivery:
     hide_usage: bool
     _reading: Reading | None = None
     _first_token: Seconds | None = None
-    _reader: StreamReader = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._reader = StreamReader(hide_usage=self.hide_usage)
+    _reader: StreamReader | None = None  # of a stream
 
     async def deliver(self, answer: Answer, held: bytes, *, context: Tokens) -> DecodeEnded | DecodeFailed:
         """Pass a good answer on, of which ``held`` is here: all of it, or a stream's beginning."""
@@ -61,28 +58,31 @@ class Delivery:
             return DecodeEnded(self._reading.params)
         self._first_token = self.clock()
         self.outlet.begin(answer.status, answer.headers)
-        pace = Pace(self._reader, self.outlet.write, self.own.itl, self.clock)
+        reader = self._reader = StreamReader(hide_usage=self.hide_usage)
+        pace = Pace(reader, self.outlet, self.own.itl, self.clock)
         pace.first(held)
         self.own.resident_tokens += context
         try:
-            await answer.relay(pace.take, self.outlet)
+            through = pace.through if self.outlet.takes_chunks else None
+            await answer.relay(pace.take, self.outlet, through)
         except LegFailed as error:
             return DecodeFailed(error.failure)
         finally:
             self.own.resident_tokens -= context
             pace.note(self.clock())
-        self.outlet.write(self._reader.flush())
-        return DecodeEnded(self._reader.params)
+        self.outlet.write(reader.flush())
+        return DecodeEnded(reader.params)
 
     @property
     def streamed(self) -> bool:
-        return self._reading is None
+        return self._reader is not None
 
     def finish(self, params: Params | None = None) -> Verdict:
         """The answer is complete; an error inside of a stream is one for the books, too."""
         if self.streamed:
             self.outlet.end()
-        return Verdict(502 if self._reader.failed else 200, self._usage(), params, self._first_token)
+        failed = self._reader is not None and self._reader.failed
+        return Verdict(502 if failed else 200, self._usage(), params, self._first_token)
 
     def cut(self, failure: Failure) -> Verdict:
         self.outlet.cut(f"the engine was lost while it answered: {failure}", status=502)
@@ -109,4 +109,5 @@ class Delivery:
         return Verdict(status)
 
     def _usage(self) -> Usage | None:
-        return self._reader.usage if self._reading is None else self._reading.usage
+        told = self._reading or self._reader
+        return None if told is None else told.usage

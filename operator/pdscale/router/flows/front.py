@@ -1,4 +1,4 @@
-"""The front router: binds sessions to decode replicas and measures what clients get.
+"""The front router: binds sessions to decode replicas and has what clients get measured.
 
 It decides no placement; that is the business of the bound replica's sidecar, which knows its own
 engine best.
@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from pdscale.engines.answers import Reading, StreamReader, Usage, read_json
-from pdscale.model.slo import SLO
+from pdscale.engines.answers import StreamReader, read_json
 from pdscale.model.units import Seconds
 from pdscale.placement.binding import Bindings
-from pdscale.placement.lengths import Lengths
 from pdscale.placement.policy import Busy
 from pdscale.router.fleet.roster import Roster
+from pdscale.router.flows.judge import Judge
 from pdscale.router.flows.search import Opened, Search
 from pdscale.router.hop.inbound import Inbound
 from pdscale.router.hop.legs import LegFailed, Legs
@@ -30,9 +29,8 @@ class Front:
     legs: Legs
     roster: Roster
     bindings: Bindings
-    lengths: Lengths
     meters: Meters
-    slo: SLO
+    judge: Judge
     clock: Callable[[], Seconds]
     _search: Search = field(init=False)
 
@@ -60,14 +58,15 @@ class Front:
             reading = read_json(opened.held)
             outlet.whole(answer.status, answer.headers, reading.content)
             if measured:
-                self._judge_whole(inbound, answer.status, reading)
+                self.judge.whole(inbound, answer.status, reading)
             return answer.status
         reader = StreamReader(hide_usage=inbound.hide_usage)
-        passing = Passing(reader, outlet.write, self.clock, last=opened.at)
+        passing = Passing(reader, outlet, self.clock, last=opened.at)
         outlet.begin(answer.status, answer.headers)
         outlet.write(reader.feed(opened.held))
         try:
-            await answer.relay(passing.take, outlet)
+            through = passing.through if outlet.takes_chunks else None
+            await answer.relay(passing.take, outlet, through)
         except LegFailed as error:
             if not (reader.done or reader.failed):  # else the client has had the last word already
                 self.meters.failed()
@@ -78,40 +77,8 @@ class Front:
         outlet.end()
         if not measured:
             return answer.status
-        return self._judge_stream(inbound, opened, reader, passing.last)
-
-    def _judge_whole(self, inbound: Inbound, status: int, reading: Reading) -> None:
-        """Without a stream neither TTFT nor TPOT can be seen; a failure can."""
-        if status >= 500 or status == 429:
-            self.meters.failed()
-        elif status == 200 and reading.usage is not None:
-            self._book(inbound, reading.usage)
-
-    def _judge_stream(self, inbound: Inbound, opened: Opened, reader: StreamReader, last: Seconds) -> int:
-        if reader.failed or not reader.done:
-            self.meters.failed()
-            return 502
-        tokens = reader.usage.completion if reader.usage is not None else reader.events
-        tpot = (last - opened.at) / (tokens - 1) if tokens > 1 else None
-        self.meters.served(self.slo, ttft=opened.at - inbound.arrived, tpot=tpot)
-        if reader.usage is not None:
-            self._book(inbound, reader.usage)
-        return opened.answer.status
-
-    def _book(self, inbound: Inbound, usage: Usage) -> None:
-        """Engines that report no prefix hits are taken to have had the session's history at hand."""
-        now = self.clock()
-        history = self.lengths.estimate(inbound.session, inbound.received_bytes, now=now).history
-        cached = history if usage.cached is None else usage.cached
-        self.meters.completed(usage, uncached=max(0.0, usage.prompt - cached))
-        if not inbound.once:
-            self.lengths.learn(
-                inbound.session,
-                inbound.received_bytes,
-                prompt=usage.prompt,
-                completion=usage.completion,
-                now=now,
-            )
+        ended = self.judge.stream(inbound, reader, at=opened.at, last=passing.last)
+        return answer.status if ended else 502
 
     def _busy(self, inbound: Inbound, outlet: Outlet, busy: Busy) -> int:
         if inbound.body is not None:

@@ -6,7 +6,7 @@ under way while the role changed need not fail.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Final
 
 from pdscale.engines.hygiene import forwarded
 from pdscale.model.units import Seconds, Tokens
@@ -18,27 +18,32 @@ from pdscale.router.hop.legs import LegFailed
 from pdscale.router.hop.outlet import Outlet
 from pdscale.router.wire.request import Headers, Request
 
+_starts: Final[dict[bytes, bytes]] = {}  # as in ``hop.inbound``, of what other routers send
+_MOST_STARTS: Final = 1024
+
 
 @dataclass(slots=True)
 class Gate:
     """A prefill leg goes to the engine when it is its turn, and its answer back, as they are.
 
-    ``seconds_of`` predicts what so many new tokens take. Without a ``turnstile`` the engine gets everything
-    at once: legs that meet at the engines must not be held back here while the other side waits.
+    ``seconds_of`` predicts what new tokens take after a history. Without a ``turnstile`` the engine gets
+    everything at once: legs that meet at the engines must not be held back here while the other side waits.
     """
 
     tools: Tools
     ttft: Seconds
-    seconds_of: Callable[[Tokens], Seconds]
+    seconds_of: Callable[[Tokens, Tokens], Seconds]
     turnstile: Turnstile | None = None
 
-    async def serve(self, request: Request, outlet: Outlet, *, tokens: float) -> int:
+    async def serve(self, request: Request, outlet: Outlet, *, tokens: Tokens, history: Tokens) -> int:
+        """``tokens`` are to be computed, and look at ``history`` that is computed already."""
         own, began = self.tools.own, self.tools.clock()
         own.queued_tokens += tokens
         try:
             if self.turnstile is None:
                 return await self._pass(request, outlet, began)
-            leg = PrefillLeg(arrived=began, seconds=self.seconds_of(tokens), deadline=began + self.ttft)
+            seconds = self.seconds_of(tokens, history)
+            leg = PrefillLeg(arrived=began, seconds=seconds, deadline=began + self.ttft)
             busy = await self.turnstile.enter(leg)
             if busy is not None:
                 return refuse(outlet, busy.reason, status=busy.status)
@@ -73,9 +78,19 @@ class Gate:
 
 
 def _forwarded(headers: Headers) -> bytes:
-    return b"".join([b"%b: %b\r\n" % (n, v) for n, v in headers if _goes_on(n)])
+    lines: list[bytes] = []
+    for name, value in headers:
+        start = _starts.get(name)
+        if start is None:
+            start = _start(name)
+        if start:
+            lines += (start, value, b"\r\n")
+    return b"".join(lines)
 
 
-@lru_cache(maxsize=1024)
-def _goes_on(name: bytes) -> bool:
-    return any(forwarded([(name.decode("latin-1"), "")]))
+def _start(name: bytes) -> bytes:
+    """How the line of a header begins that goes on; nothing if it does not."""
+    start = name + b": " if any(forwarded([(name.decode("latin-1"), "")])) else b""
+    if len(_starts) < _MOST_STARTS:
+        _starts[name] = start
+    return start

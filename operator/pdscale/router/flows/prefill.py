@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from pdscale.engines.answers import read_json
+from pdscale.engines.answers import handed_out
 from pdscale.engines.dialects import Body, usable_for_decode
 from pdscale.model.units import Tokens
 from pdscale.placement import exchange as x
@@ -17,12 +17,13 @@ from pdscale.placement.exchange import Failure
 from pdscale.router.fleet.loads import LOAD_HEADER, hear
 from pdscale.router.fleet.peers import Peer
 from pdscale.router.flows.tools import Tools
-from pdscale.router.hop.inbound import LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound
+from pdscale.router.hop.inbound import HISTORY_HEADER, LEG_HEADER, PREFILL_LEG, TOKENS_HEADER, Inbound
 from pdscale.router.hop.legs import Answer, LegFailed, failure_of
 
 _LEG: Final = LEG_HEADER.encode()
 _PREFILL: Final = PREFILL_LEG.encode()
 _TOKENS: Final = TOKENS_HEADER.encode()
+_HISTORY: Final = HISTORY_HEADER.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +35,36 @@ class Prefilled:
 
 
 async def prefill(
-    tools: Tools, inbound: Inbound, leg: Body, *, endpoint: str, new_tokens: Tokens
+    tools: Tools, inbound: Inbound, leg: Body, *, endpoint: str, new_tokens: Tokens, history: Tokens
 ) -> x.PrefillDone | x.PrefillFailed:
     peer = tools.roster.peer(endpoint)
     if peer is None:
         return x.PrefillFailed(Failure.UNREACHABLE)
-    found = await ask_gate(tools, inbound, orjson.dumps(leg), peer=peer, new_tokens=new_tokens)
+    content = orjson.dumps(leg)
+    found = await ask_gate(tools, inbound, content, peer=peer, new_tokens=new_tokens, history=history)
     if isinstance(found, Failure):
         return x.PrefillFailed(found)
     failure = failure_of(found.answer.status)
     if failure is not None:
         return x.PrefillFailed(failure)
-    params = read_json(found.content).params
+    params = handed_out(found.content)
     if params is None or not usable_for_decode(params):
         return x.PrefillFailed(Failure.NO_PARAMS)
     return x.PrefillDone(params)
 
 
 async def ask_gate(
-    tools: Tools, inbound: Inbound, content: bytes, *, peer: Peer, new_tokens: Tokens
+    tools: Tools,
+    inbound: Inbound,
+    content: bytes,
+    *,
+    peer: Peer,
+    new_tokens: Tokens,
+    history: Tokens = 0.0,
 ) -> Prefilled | Failure:
-    """Send a leg as it is, and note what the replica tells of itself."""
-    marks = b"%b: %b\r\n%b: %d\r\n" % (_LEG, _PREFILL, _TOKENS, round(new_tokens))
+    """Send a leg as it is, and note what the replica tells of itself. ``history`` moves along with it."""
+    lengths = (_TOKENS, round(new_tokens), _HISTORY, round(history))
+    marks = b"%b: %b\r\n%b: %d\r\n%b: %d\r\n" % (_LEG, _PREFILL, *lengths)
     try:
         answer = await tools.legs.open(
             peer.url,

@@ -23,6 +23,7 @@ from pdscale.router.hop.legs import Answer, LegFailed, failure_of
 from pdscale.router.hop.outlet import Outlet
 
 _FIRST_ERROR: Final = b'data: {"error"'
+_STARTED: Final = x.DecodeStarted()
 
 
 @dataclass(slots=True)
@@ -79,7 +80,14 @@ class RoundTrip:
 
     async def _prefill(self, endpoint: str) -> x.PrefillDone | x.PrefillFailed:
         leg = self.tools.dialect.prefill_leg(self.body, self.history)
-        return await prefill(self.tools, self.inbound, leg, endpoint=endpoint, new_tokens=self.new_tokens)
+        new, seen = self._remote_work()
+        return await prefill(self.tools, self.inbound, leg, endpoint=endpoint, new_tokens=new, history=seen)
+
+    def _remote_work(self) -> tuple[Tokens, Tokens]:
+        """(new, history) tokens of the prefill leg: a history that cannot be read is computed again."""
+        if self.history is None:
+            return self.context, 0.0
+        return self.new_tokens, self.context - self.new_tokens
 
     async def _decode(self, params: Params | None) -> x.DecodeStarted | x.DecodeFailed:
         self._close()
@@ -115,7 +123,7 @@ class RoundTrip:
             return x.DecodeFailed(Failure.UNREACHABLE)
         if answer.streams and params is not None and self._held.startswith(_FIRST_ERROR):
             return x.DecodeFailed(Failure.ENGINE_ERROR)
-        return x.DecodeStarted()
+        return _STARTED
 
     def _decode_body(self, params: Params | None) -> bytes:
         dialect = self.tools.dialect

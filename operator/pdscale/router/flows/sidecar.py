@@ -6,7 +6,7 @@ not fail. Anything else reaches an engine through a decode pod only.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +18,7 @@ from pdscale.model.units import Seconds
 from pdscale.placement.continuity import Continuity
 from pdscale.placement.correction import Correction
 from pdscale.placement.exchange import Exchange
+from pdscale.placement.freshness import whom_to_ask
 from pdscale.placement.lengths import Estimate, Lengths
 from pdscale.placement.policy import (
     BusyReason,
@@ -33,6 +34,7 @@ from pdscale.router.flows.delivery import Verdict
 from pdscale.router.flows.plain import pass_to_engine, refuse
 from pdscale.router.flows.proxy import RoundTrip
 from pdscale.router.flows.remote_rounds import RemoteRounds
+from pdscale.router.flows.session_gaps import SessionGaps
 from pdscale.router.flows.tools import Tools
 from pdscale.router.hop.inbound import RECOGNISED, Inbound
 from pdscale.router.hop.outlet import Outlet
@@ -44,11 +46,12 @@ _PINNED_UP_TO: Final = 0.7
 
 @dataclass(slots=True)
 class Decider:
-    """The decode role: one placement and one exchange per round."""
+    """The decode role: one placement and one exchange per round. ``renew`` asks peers for their load."""
 
     me: str
     tools: Tools
     policy: PlacementPolicy
+    renew: Callable[[Iterable[str]], Awaitable[None]]
     ledger: Ledger
     lengths: Lengths
     meters: Meters
@@ -57,19 +60,32 @@ class Decider:
     correction: Correction = field(default_factory=Correction)
     continuity: Continuity = field(default_factory=Continuity)
     log: SessionLog = field(default_factory=SessionLog)
+    gaps: SessionGaps = field(default_factory=SessionGaps)
 
     async def serve(self, inbound: Inbound, outlet: Outlet) -> int:
         if self.tools.roster.role_of(self.me) is not Role.DECODE:
             return refuse(outlet, BusyReason.WRONG_ROLE)
         if inbound.body is None:
             return await pass_to_engine(self.tools, inbound, outlet)
-        return await self._round(inbound, inbound.body, outlet)
+        if inbound.once:
+            return await self._round(inbound, inbound.body, outlet)
+        self.gaps.began(inbound.session, self.tools.clock())
+        code = 0
+        try:
+            code = await self._round(inbound, inbound.body, outlet)
+        finally:
+            self.gaps.ended(inbound.session, self.tools.clock(), answered=0 < code < 400)
+        return code
 
     async def _round(self, inbound: Inbound, body: dict[str, object], outlet: Outlet) -> int:
         now = self.tools.clock()
         said = self._recognise(inbound, body, now)
         estimate = self.lengths.estimate(inbound.session, inbound.received_bytes, now=now)
         self.meters.arrived(estimate.increment)
+        whom = whom_to_ask(self.tools.roster.view(now), estimate.increment, now=now, without=(self.me,))
+        if whom:
+            await self.renew([endpoint.name for endpoint in whom])
+            now = self.tools.clock()  # which a choice must not be older than
         if not self.tools.dialect.local_possible:
             rounds = RemoteRounds(self.tools, self.policy, self.meters, self.rng)
             verdict = await rounds.serve(inbound, outlet, decode=self._self(now), estimate=estimate)

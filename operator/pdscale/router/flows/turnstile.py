@@ -27,14 +27,14 @@ class Turnstile:
         busy = self.admission.offer(leg, self.clock())
         if busy is not None:
             return busy
+        if self._admit(leg):
+            return None
         turn = self._waiting[leg] = asyncio.get_running_loop().create_future()
-        self._admit()
-        if not turn.done():
-            try:
-                await turn
-            except asyncio.CancelledError:
-                self.leave(leg)
-                raise
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self.leave(leg)
+            raise
         return None
 
     def leave(self, leg: PrefillLeg) -> None:
@@ -46,9 +46,14 @@ class Turnstile:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def _admit(self) -> None:
-        now = self.clock()
+    def _admit(self, arrived: PrefillLeg | None = None) -> bool:
+        """Let in who may go; whether the one that has just ``arrived`` is among them."""
+        now, goes = self.clock(), False
         while (leg := self.admission.next(now)) is not None:
+            if leg is arrived:
+                goes = True
+                continue
             turn = self._waiting.pop(leg)
             if not turn.done():  # else its caller is leaving and will say so
                 turn.set_result(None)
+        return goes

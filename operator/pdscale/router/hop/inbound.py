@@ -24,6 +24,7 @@ SESSION_HEADER: Final = "X-Session-ID"
 PREFILLER_HEADER: Final = "x-prefiller-host-port"
 LEG_HEADER: Final = "x-pdscale-leg"
 TOKENS_HEADER: Final = "x-pdscale-uncached-tokens"
+HISTORY_HEADER: Final = "x-pdscale-history-tokens"
 REFUSED_HEADER: Final = "x-pdscale-refused"
 ENGINE_DOWN: Final = "EngineDown"  # a refusal: the engine takes no connection, so it had nothing of it
 PREFILL_LEG: Final = "prefill"

@@ -9,7 +9,7 @@ from pdscale.placement.exchange import Failure
 from pdscale.router.hop.client_lines import client_lines
 from pdscale.router.wire.answer_head import AnswerHead
 from pdscale.router.wire.errors import Closed, Expired, NotReached, PeerFailed
-from pdscale.router.wire.incoming import Incoming, Outflow
+from pdscale.router.wire.incoming import Incoming, Outflow, Through
 from pdscale.router.wire.links import Destination, Links
 
 # Long enough for a request to be written to an engine in the same pod, short enough not to decode for nobody.
@@ -38,7 +38,10 @@ class Answer:
     @property
     def headers(self) -> bytes:
         """The lines that a client may see."""
-        return client_lines(self._head.lines)
+        head = self._head
+        if head.shown is None:
+            head.shown = client_lines(head.lines)
+        return head.shown
 
     def header(self, name: bytes) -> bytes | None:
         return self._head.value(name)
@@ -56,10 +59,12 @@ class Answer:
         except PeerFailed as error:
             raise _cut(error) from error
 
-    async def relay(self, take: Callable[[bytes], None], outflow: Outflow) -> None:
+    async def relay(
+        self, take: Callable[[bytes], None], outflow: Outflow, through: Through | None = None
+    ) -> None:
         """Each further piece goes to ``take`` as it comes; returns at the answer's end."""
         try:
-            await self._incoming.relay(take, outflow)
+            await self._incoming.relay(take, outflow, through)
         except PeerFailed as error:
             raise _cut(error) from error
 
@@ -106,8 +111,8 @@ class Legs:
                 except asyncio.CancelledError:
                     self._abandon(incoming, owed=owed)
                     raise
-                except Closed as error:
-                    if error.began or not replay:
+                except Closed as closed:
+                    if closed.began or not replay:
                         raise
             sending = self._send_anew(destination, method, head, content)
             incoming = await (self._surely(sending) if owed else sending)
@@ -120,8 +125,8 @@ class Legs:
             except asyncio.CancelledError:
                 self._abandon(incoming, owed=owed)
                 raise
-        except Expired as error:
-            raise LegFailed(Failure.TIMED_OUT, url) from error
+        except Expired as late:
+            raise LegFailed(Failure.TIMED_OUT, url) from late
         except PeerFailed as error:
             sent = link is not None or not isinstance(error, NotReached)
             raise LegFailed(Failure.UNREACHABLE, f"{url}: {error}", sent=sent) from error

@@ -18,17 +18,21 @@ def no_headers() -> bytes:
 class Outlet:
     """One answer. ``extra`` are header lines of the router's own, asked for when the head is written."""
 
-    __slots__ = ("_extra", "_reply", "write")
+    __slots__ = ("_extra", "_reply", "sender", "write")
 
     def __init__(self, reply: Reply, extra: Callable[[], bytes] = no_headers) -> None:
         self._reply, self._extra = reply, extra
-        self.write = reply.write
+        self.write, self.sender = reply.write, reply.sender
 
     def throttle(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._reply.throttle(pause, resume)
 
     def unthrottle(self) -> None:
         self._reply.unthrottle()
+
+    @property
+    def takes_chunks(self) -> bool:
+        return self._reply.takes_chunks
 
     @property
     def begun(self) -> bool:

@@ -18,17 +18,21 @@ _BODILESS: Final = (204, 304)
 _LONGEST_LENGTH: Final = 15  # decimal digits
 
 _FRAMING: Final = (b"content-length", b"transfer-encoding", b"connection")
+_CHUNKED, _UNTIL_CLOSE = -1, -2  # in the place of a length
 
 
 class AnswerHead:
-    """``lines`` are the header lines without their line ends."""
+    """``lines`` are the header lines without their line ends; ``shown`` is what a reader of them has made of
+    all of them, for the next one. Answers share heads (``head_of``): nothing else may be changed."""
 
-    __slots__ = ("_values", "keep_alive", "lines", "status")
+    __slots__ = ("_length", "_values", "keep_alive", "lines", "shown", "status")
 
     def __init__(self, head: bytes) -> None:
         """``head`` goes up to and without the blank line."""
         first, *lines = head.split(b"\r\n")
         self.lines = lines
+        self.shown: bytes | None = None
+        self._length: int | None = None
         fields = [_known.get(line) or _field(line) for line in lines]
         values = dict(fields)
         self._values = values if len(values) == len(fields) else _repeated(fields)
@@ -44,16 +48,41 @@ class AnswerHead:
     def framing(self, method: str) -> Framing:
         if method == "HEAD" or self.status in _BODILESS:
             return Length(0)
+        if self._length is None:
+            self._length = self._framed()
+        if self._length >= 0:
+            return Length(self._length)
+        return Chunked() if self._length == _CHUNKED else UntilClose()
+
+    def _framed(self) -> int:
         length, coding = self._values.get(b"content-length"), self._values.get(b"transfer-encoding")
         if coding is not None:
             if length is not None or coding.lower() != b"chunked":
                 raise Nonsense("the answer's framing must be either one length or chunked")
-            return Chunked()
+            return _CHUNKED
         if length is None:
-            return UntilClose()
+            return _UNTIL_CLOSE
         if not length.isdigit() or len(length) > _LONGEST_LENGTH:
             raise Nonsense(f"content-length must be one number, got {length!r}")
-        return Length(int(length))
+        return int(length)
+
+
+# Streams of one second have the same head, date and all; so have answers of one length.
+_heads: Final[dict[bytes, AnswerHead]] = {}
+_MOST_HEADS: Final = 256
+_LONGEST_HEAD: Final = 2048
+
+
+def head_of(head: bytes) -> AnswerHead:
+    """``AnswerHead(head)``, of which a known one takes a tenth."""
+    found = _heads.get(head)
+    if found is None:
+        found = AnswerHead(head)
+        if len(_heads) >= _MOST_HEADS:
+            _heads.clear()
+        if len(head) <= _LONGEST_HEAD:
+            _heads[head] = found
+    return found
 
 
 def _repeated(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -3,7 +3,7 @@ bring what it waits for.
 
 A task would begin a round of the loop later and cost one handle each time something arrives; with the
 futures that go with it that is a sixth of a request. The price: there is no current task in here, so what
-needs one (``asyncio.timeout``) has to be given its own. Where many arrive at once, they begin in ``Turns``.
+needs one (``asyncio.timeout``) has to be given its own. Where many have to do at once, they take ``Turns``.
 """
 
 import asyncio
@@ -25,21 +25,24 @@ class Awaited(Protocol):
 class Errand:
     """A coroutine at work. ``cancel`` it when its client left: it is told where it waits, as a task is."""
 
-    __slots__ = ("_cancelled", "_coroutine", "_waits_for")
+    __slots__ = ("_cancelled", "_coroutine", "_turns", "_waits_for")
 
     def __init__(self, coroutine: Coroutine[Awaited | None, None, None], turns: Turns) -> None:
         """The coroutine runs until it has to wait before this returns, if there is a turn left for it."""
-        self._coroutine = coroutine
+        self._coroutine, self._turns = coroutine, turns
         self._cancelled = False
         self._waits_for: Awaited | None = None
-        turns.take(self._step)
+        turns.begin(self._step)
 
     def cancel(self) -> None:
         if self._waits_for is None or not self._waits_for.cancel():
             self._cancelled = True  # it is about to go on anyway, and will be told then
 
-    def _step(self, _: object = None) -> None:
+    def _woken(self, _: object) -> None:
         self._waits_for = None
+        self._turns.go_on(self._step)
+
+    def _step(self) -> None:
         try:
             if self._cancelled:
                 self._cancelled = False
@@ -52,7 +55,7 @@ class Errand:
             asyncio.get_running_loop().call_soon(self._step)
             return
         self._waits_for = waits_for
-        waits_for.add_done_callback(self._step)
+        waits_for.add_done_callback(self._woken)
 
 
 class Wake:

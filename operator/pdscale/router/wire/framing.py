@@ -15,10 +15,12 @@ _MOST_TRAILERS: Final = 64
 
 
 class Framing(Protocol):
-    """``done``: the body is complete. ``surplus``: more arrived than belongs to it."""
+    """``done``: the body is complete. ``surplus``: more arrived than belongs to it. ``between``: what comes
+    next is a chunk's size."""
 
     done: bool
     surplus: bool
+    between: bool
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -27,12 +29,12 @@ class Framing(Protocol):
 
 
 class Length:
-    __slots__ = ("_left", "done", "surplus")
+    __slots__ = ("_left", "between", "done", "surplus")
 
     def __init__(self, length: int) -> None:
         self._left = length
         self.done = length == 0
-        self.surplus = False
+        self.surplus = self.between = False
 
     def feed(self, data: bytes) -> bytes:
         left = self._left = self._left - len(data)
@@ -49,10 +51,10 @@ class Length:
 
 
 class UntilClose:
-    __slots__ = ("done", "surplus")
+    __slots__ = ("between", "done", "surplus")
 
     def __init__(self) -> None:
-        self.done = self.surplus = False
+        self.done = self.surplus = self.between = False
 
     def feed(self, data: bytes) -> bytes:
         return data
@@ -65,20 +67,21 @@ class UntilClose:
 class Chunked:
     """``_left`` bytes of a chunk are to come; -1 when its end of line is due, 0 when a size is."""
 
-    __slots__ = ("_held", "_left", "_trailers", "done", "surplus")
+    __slots__ = ("_held", "_left", "_trailers", "between", "done", "surplus")
 
     def __init__(self) -> None:
         self._held = b""
         self._left = 0
         self._trailers = -1  # counted from the last chunk on
         self.done = self.surplus = False
+        self.between = True
 
     def feed(self, data: bytes) -> bytes:
         """Mostly a read is one chunk, from its size to its end: looked for first, at a third of the cost."""
-        if not self._left and not self._held and self._trailers < 0:
+        if self.between:
             line, _, rest = data.partition(b"\r\n")
             if line and rest[-2:] == b"\r\n":
-                size = _sizes.get(line) or _size(line)
+                size = SIZES.get(line) or _size(line)
                 if size and size + 2 == len(rest):
                     return rest[:-2]
         return self._walk(data)
@@ -118,6 +121,7 @@ class Chunked:
                     self._trailers = 0
             at = eol + 2
         self.surplus = self.done and at < end
+        self.between = not self._left and not self._held and self._trailers < 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _hold(self, line: bytes, *, ends_chunk: bool) -> None:
@@ -138,7 +142,7 @@ class Chunked:
 
 
 # Tokens are of few sizes, and a table costs half of ``lru_cache``. Full is full: the rest is worked out.
-_sizes: Final[dict[bytes, int]] = {}
+SIZES: Final[dict[bytes, int]] = {}
 _MOST_SIZES: Final = 4096
 
 
@@ -148,6 +152,6 @@ def _size(line: bytes) -> int:
     if not digits or digits.strip(_HEX) or len(digits) > _LONGEST_SIZE or len(line) > _LONGEST_LINE:
         raise Nonsense(f"a chunk's size must be hexadecimal, got {line[:40]!r}", began=True)
     size = int(digits, 16)
-    if len(_sizes) < _MOST_SIZES and len(line) <= _LONGEST_SIZE:
-        _sizes[line] = size
+    if len(SIZES) < _MOST_SIZES and digits is line:  # without an extension, which goes no further
+        SIZES[line] = size
     return size

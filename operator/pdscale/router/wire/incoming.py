@@ -17,6 +17,8 @@ _UNREAD: Final = 256 * 1024  # bytes that may lie here before somebody reads
 LARGEST_ANSWER: Final = 256 * 1024 * 1024
 
 Sink = Callable[[bytes], None]
+# Gets a read that is one chunk, and where in it that begins: true if it has passed the read on as it is.
+Through = Callable[[bytes, int], bool]
 
 
 class Source(Protocol):
@@ -40,13 +42,26 @@ class Outflow(Protocol):
 class Incoming:
     """``take`` gets each piece once the answer is relayed; ``head`` is absent until it has arrived."""
 
-    __slots__ = ("_all", "_error", "_held", "_size", "_source", "_timer", "_waiter", "head", "over", "take")
+    __slots__ = (
+        "_all",
+        "_error",
+        "_held",
+        "_size",
+        "_source",
+        "_timer",
+        "_waiter",
+        "head",
+        "over",
+        "take",
+        "through",
+    )
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self.head: AnswerHead | None = None
         self.over = False
         self.take: Sink | None = None
+        self.through: Through | None = None
         self._held: list[bytes] = []
         self._size = 0
         self._all = False
@@ -86,14 +101,15 @@ class Incoming:
         self._raise()
         return self._drain()
 
-    async def relay(self, sink: Sink, outflow: Outflow) -> None:
-        """Until the answer's end; what has arrived already goes first."""
+    async def relay(self, sink: Sink, outflow: Outflow, through: Through | None = None) -> None:
+        """Until the answer's end; what has arrived already goes first. Reads that ``through`` passes on never
+        become pieces."""
         if self._held:
             sink(self._drain())
         if not self.over:
             self._source.resume()
             outflow.throttle(self._source.pause, self._source.resume)
-            self._all, self.take = True, sink
+            self._all, self.take, self.through = True, sink, through
             try:
                 while not self.over:
                     await self.change()
@@ -118,7 +134,7 @@ class Incoming:
 
     def end(self, error: Exception | None) -> None:
         """The connection's last word: the answer is complete, or this is why it is not."""
-        self.over, self._error, self.take = True, error, None
+        self.over, self._error, self.take, self.through = True, error, None, None
         if self._timer is not None:
             self._timer.cancel()
         self._wake()

@@ -33,6 +33,10 @@ class Host(Protocol):
     def serve(self, request: Request, reply: Reply, inlet: "Inlet") -> Errand: ...
 
 
+def _to_nobody(data: bytes) -> None:
+    """To write to a client that is gone does nothing."""
+
+
 class Inlet(asyncio.Protocol):
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -44,11 +48,13 @@ class Inlet(asyncio.Protocol):
         self._last = False  # the connection ends with the request in work
         self._paused = self._owed = self._choked = self._gone = False
         self._throttle: tuple[Callable[[], None], Callable[[], None]] | None = None
+        self.send: Callable[[bytes], None] = _to_nobody
 
     # ---- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.send = self._transport.write
         no_delay(transport)
         self._host.joined(self)
 
@@ -66,7 +72,7 @@ class Inlet(asyncio.Protocol):
             self._take(refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gone = True
+        self._gone, self.send = True, _to_nobody
         self._host.left(self)
         self._parsing.close()
         self._ahead.clear()
@@ -118,10 +124,6 @@ class Inlet(asyncio.Protocol):
     @property
     def ends(self) -> bool:
         return self._last or self._host.draining
-
-    def send(self, data: bytes) -> None:
-        if not self._gone:
-            self._transport.write(data)
 
     def throttle(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._throttle = (pause, resume)

@@ -8,9 +8,9 @@ import asyncio
 import socket
 from typing import Final, Protocol, cast
 
-from pdscale.router.wire.answer_head import LARGEST_HEAD, AnswerHead
+from pdscale.router.wire.answer_head import LARGEST_HEAD, head_of
 from pdscale.router.wire.errors import Closed, Expired, Nonsense
-from pdscale.router.wire.framing import Framing
+from pdscale.router.wire.framing import SIZES, Framing
 from pdscale.router.wire.incoming import Incoming
 
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
@@ -74,7 +74,14 @@ class Link(asyncio.Protocol):
             return
         self.quiet = 0
         try:
-            framing = self._framing
+            framing, through = self._framing, incoming.through
+            if through is not None and framing is not None and framing.between:
+                line = data.find(b"\r\n")
+                size = SIZES.get(data[:line])
+                if size and line + size + 4 == len(data) and data[-2:] == b"\r\n":
+                    if through(data, line + 2):
+                        return
+                    incoming.through = None  # who has one event to be read mostly has more
             if framing is None:
                 rest = self._take_head(incoming, data)
                 framing = self._framing
@@ -128,7 +135,7 @@ class Link(asyncio.Protocol):
         while (end := data.find(b"\r\n\r\n")) >= 0:
             if end > LARGEST_HEAD:
                 break
-            head, data = AnswerHead(data[:end]), data[end + 4 :]
+            head, data = head_of(data[:end]), data[end + 4 :]
             if head.status == 101:
                 raise Nonsense("the peer switched protocols unasked")
             if head.status >= 200:

@@ -32,6 +32,8 @@ class Listener(Protocol):
 class Parsing:
     """``in_head``: the next byte belongs to a head; ``begun``: of a request some bytes are here."""
 
+    __deletable__ = ("_listener", "_parser")  # for who compiles this (mypyc): ``close`` needs it
+
     def __init__(self, listener: Listener, limits: Limits, guard: Guard) -> None:
         self._listener, self._limits, self._guard = listener, limits, guard
         self._parser = HttpRequestParser(self)

@@ -17,7 +17,9 @@ _BODILESS = (204, 304)
 class Sender(Protocol):
     """The client's connection."""
 
-    def send(self, data: bytes) -> None: ...
+    @property
+    def send(self) -> Callable[[bytes], None]:
+        """Another one once the client is gone."""
 
     def answered(self, *, close: bool) -> None: ...
 
@@ -33,10 +35,10 @@ class Sender(Protocol):
 class Reply:
     """``status`` is 0 until a head was begun; ``ended`` once the client has (or will get) all of it."""
 
-    __slots__ = ("_chunked", "_close", "_first", "_head_only", "_old", "_sender", "ended", "status")
+    __slots__ = ("_chunked", "_close", "_first", "_head_only", "_old", "ended", "sender", "status")
 
     def __init__(self, sender: Sender, *, method: str, version: str) -> None:
-        self._sender = sender
+        self.sender = sender
         self._head_only = method == "HEAD"
         self._old = version != "1.1"
         self._first = b""
@@ -56,7 +58,12 @@ class Reply:
             piece = b"%x\r\n%b\r\n" % (len(piece), piece)
         if self._first:
             piece, self._first = self._first + piece, b""
-        self._sender.send(piece)
+        self.sender.send(piece)
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether the ``sender`` may get chunks as they came from elsewhere: the head is out, and said so."""
+        return self._chunked and not self._first
 
     def end(self) -> None:
         last = self._first + b"0\r\n\r\n" if self._chunked else self._first
@@ -69,25 +76,25 @@ class Reply:
 
     def throttle(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """Have a source paused while the client is behind."""
-        self._sender.throttle(pause, resume)
+        self.sender.throttle(pause, resume)
 
     def unthrottle(self) -> None:
-        self._sender.unthrottle()
+        self.sender.unthrottle()
 
     def _head(self, status: int, lines: bytes, framing: bytes, content: bytes, *, close: bool) -> bytes:
         if self.status:
             raise RuntimeError("an answer has one head only")
         self.status = status
-        self._close = close or self._sender.ends
+        self._close = close or self.sender.ends
         last = b"connection: close\r\n\r\n" if self._close else b"\r\n"
         return b"".join((opening(status), lines, framing, last, content))
 
     def _end(self, last: bytes) -> None:
         if last:
-            self._sender.send(last)
+            self.sender.send(last)
         self._first = b""
         self.ended = True
-        self._sender.answered(close=self._close)
+        self.sender.answered(close=self._close)
 
 
 def farewell(status: int, lines: bytes, content: bytes) -> bytes:
