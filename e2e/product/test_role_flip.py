@@ -12,7 +12,10 @@ import pytest
 import yaml
 from kubernetes import client
 
+from pdscale.controller.flip_course import PATIENCE
+from pdscale.kube.flips import Flip, noted
 from pdscale_e2e.cluster import Cluster
+from pdscale_e2e.cluster.local import LocalCluster
 from pdscale_e2e.objects import Objects, gpus_watched, on_nodes, serving
 from pdscale_e2e.replay.run import Replay
 from pdscale_e2e.replay.streaming import streaming
@@ -54,6 +57,29 @@ def test_replicas_change_their_role_there_and_back_and_no_request_fails(objects:
     (change, *_) = objects.get("flips")["status"]["history"]
     assert change["reasons"][-1] == "RoleFlipped"
     print(f"{len(replay.outcomes)} streams, 0 failed; slower way {', '.join(f'{s:.2f}s' for s in slowest)}")
+
+
+def test_no_pod_ends_where_controllers_come_late_to_a_flip(objects: Objects, cluster: Cluster) -> None:
+    if not isinstance(cluster, LocalCluster):
+        pytest.skip("only the local cluster's controllers can be held up")
+    pools = {"prefill": {**PROCESS, **TWO}, "decode": {**PROCESS, **TWO}}
+    deployed(objects, "late", **pools, scaling=FLIPPING, gpuBudget=4)
+    there = uids(objects, "late")
+    for to in ("decode", "prefill"):
+        sizes, bounds = after_a_flip(to)
+        with cluster.frozen_controllers():
+            objects.patch("late", **bounds)
+            eventually(lambda: waits_for_room(objects, "late", to), within=60, what="a flip waits")  # noqa: B023
+            assert uids(objects, "late") == there
+            assert len(objects.pods("late", to)) == sizes[to] - 1, "no label has changed"
+        objects.wait_replicas("late", sizes["prefill"], sizes["decode"])
+        eventually(lambda: flips_ended(objects, "late", to), within=60, what="the flip is over")  # noqa: B023
+        eventually(
+            lambda: {r: len(ready(objects, "late", r)) for r in sizes} == sizes,  # noqa: B023
+            within=30,
+            what=f"{sizes} pods",
+        )
+        assert uids(objects, "late") == there, "no pod was made, and none ended"
 
 
 def test_engines_with_a_role_of_their_own_are_told_to_change_and_no_request_fails(
@@ -111,8 +137,7 @@ def mode_of(pod: Any) -> str:
 def flipped(objects: Objects, name: str, replay: Replay, to: str) -> float:
     """Make one pool a replica larger at the other's cost; seconds until the pod serves in its new role."""
     before = {p.metadata.name for p in objects.pods(name, to)}
-    sizes = {"prefill": 1, "decode": 3} if to == "decode" else {"prefill": 2, "decode": 2}
-    bounds = {role: {"minReplicas": n, "maxReplicas": n} for role, n in sizes.items()}
+    sizes, bounds = after_a_flip(to)
     streams = len(replay.outcomes)
     objects.patch(name, **bounds)
 
@@ -127,6 +152,31 @@ def flipped(objects: Objects, name: str, replay: Replay, to: str) -> float:
     objects.wait_replicas(name, sizes["prefill"], sizes["decode"])
     eventually(lambda: len(replay.outcomes) > streams + 4, within=60, what="streams after the flip")
     return took
+
+
+def after_a_flip(to: str) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """How large the pools are when the pod has come to this one, and the bounds that ask for it."""
+    sizes = {"prefill": 1, "decode": 3} if to == "decode" else {"prefill": 2, "decode": 2}
+    return sizes, {role: {"minReplicas": n, "maxReplicas": n} for role, n in sizes.items()}
+
+
+def flip_into(objects: Objects, name: str, to: str) -> tuple[int, Flip | None]:
+    """What the receiving pool's scale says, and its note."""
+    apps: Any = client.AppsV1Api(objects.api)
+    item = apps.read_namespaced_deployment(f"{name}-{to}", objects.namespace)
+    return item.spec.replicas, noted({"metadata": {"annotations": item.metadata.annotations}})
+
+
+def waits_for_room(objects: Objects, name: str, to: str) -> bool:
+    """The scale says that a pod is to come, and the operator has waited longer than within one tick."""
+    replicas, flip = flip_into(objects, name, to)
+    under_way = flip is not None and flip.ended is None and flip.receiving == replicas
+    return under_way and flip is not None and time.time() - flip.began > 2 * PATIENCE
+
+
+def flips_ended(objects: Objects, name: str, to: str) -> bool:
+    _, flip = flip_into(objects, name, to)
+    return flip is not None and flip.ended is not None
 
 
 def serves(url: str, *, status: int) -> float:

@@ -197,6 +197,42 @@ STEPS = (
 )
 
 
+async def test_labels_wait_until_the_receiving_replica_set_has_heard_of_the_room(it: Bench) -> None:
+    await pools(it)
+    it.loop.resizing.flips = replace(it.loop.resizing.flips, patience=0.1)
+    bound(it, 1, 4)
+    await it.tick(after=5)
+    it.fake.stalled = True
+    for _ in range(2):
+        await it.tick(after=5)
+        assert (it.replicas(), pods(it)["chat-prefill-0"]) == ((2, 4), "prefill")
+    it.fake.stalled = False
+    await it.tick(after=5)
+    assert (it.replicas(), pods(it)) == ((1, 4), AFTER_ONE)
+
+
+async def test_the_giving_pool_shrinks_only_when_the_other_one_has_adopted_the_pod(it: Bench) -> None:
+    await pools(it)
+    it.loop.resizing.flips = replace(it.loop.resizing.flips, patience=0.1)
+    bound(it, 1, 4)
+    await it.tick(after=5)
+    heard = it.fake.store.patch
+
+    def stall(key: Any, patch: Any, **how: Any) -> Any:
+        it.fake.stalled |= key == ("pods", "default", "chat-prefill-0") and ROLE in str(patch)
+        return heard(key, patch, **how)
+
+    it.fake.store.patch = stall  # type: ignore[method-assign]
+    for _ in range(2):
+        await it.tick(after=5)
+        assert (it.replicas(), pods(it)["chat-prefill-0"]) == ((2, 4), "decode")
+    it.fake.store.patch = heard  # type: ignore[method-assign]
+    it.fake.stalled = False
+    it.restart()
+    await it.tick(after=5)
+    assert (it.replicas(), pods(it)) == ((1, 4), AFTER_ONE)
+
+
 @pytest.mark.parametrize(("where", "number"), STEPS)
 async def test_an_operator_that_dies_before_a_step_finishes_when_it_is_back(
     it: Bench, where: str, number: int

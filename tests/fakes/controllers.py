@@ -20,6 +20,23 @@ class Serves(Protocol):
     def get(self, plural: str, name: str, namespace: str = "default") -> Object: ...
 
 
+def follow(fake: Serves) -> None:
+    """ReplicaSets hear what their Deployments say, adopt pods with their labels and let go of others."""
+    for (plural, namespace, name), item in list(fake.store.objects.items()):
+        revision = (item["metadata"].get("annotations") or {}).get(REVISION)
+        key = ("replicasets", namespace, f"{name}-{revision}")
+        if plural != "deployments" or key not in fake.store.objects:
+            continue
+        _update(fake, key, {"spec": {"replicas": item["spec"]["replicas"]}})
+        home = fake.store.objects[key]["metadata"]
+        _update(fake, key, {"status": {"observedGeneration": home["generation"]}})
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": home["name"], "uid": home["uid"]}
+        owners = {"metadata": {"ownerReferences": [{**owner, "controller": True}]}}
+        for pod in _pods(fake, namespace, item):
+            if "deletionTimestamp" not in fake.store.objects["pods", namespace, pod]["metadata"]:
+                _update(fake, ("pods", namespace, pod), owners)
+
+
 def run_pods(fake: Serves, *, ready: bool) -> None:
     """Bring pods about and take them away; those that a gate holds back are there, but run nowhere."""
     for (plural, namespace, name), item in list(fake.store.objects.items()):
@@ -37,6 +54,7 @@ def run_pods(fake: Serves, *, ready: bool) -> None:
         counts = {"replicas": replicas, "updatedReplicas": replicas, "readyReplicas": count}
         seen = {"observedGeneration": item["metadata"]["generation"], "availableReplicas": count}
         _status(fake, (plural, namespace, name), {**counts, **seen})
+    follow(fake)
 
 
 def _pods(fake: Serves, namespace: str, owner: Object) -> list[str]:
@@ -91,7 +109,10 @@ def _replica_set(fake: Serves, namespace: str, deployment: Object) -> None:
     made = {"metadata": metadata, "spec": {"template": {"metadata": {"labels": labels}}}}
     fake.store.create("replicasets", namespace, made, "controller")
     key = ("deployments", namespace, deployment["metadata"]["name"])
-    patch = {"metadata": {"annotations": {REVISION: revision}}}
+    _update(fake, key, {"metadata": {"annotations": {REVISION: revision}}})
+
+
+def _update(fake: Serves, key: Key, patch: Object) -> None:
     fake.store.patch(key, patch, subresource="", manager="controller", is_json=False)
 
 

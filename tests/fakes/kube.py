@@ -95,6 +95,7 @@ class FakeKube:
     calls: list[Call] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     address: str = ""
+    stalled: bool = False  # whether its ReplicaSets hear of nothing for now
 
     def writes(self) -> list[Call]:
         return [c for c in self.calls if c.method in ("POST", "PATCH", "PUT", "DELETE")]
@@ -141,7 +142,10 @@ class _Server:
         try:
             if fault is not None:
                 await _strike(fault)
-            return await self._route(request, call)
+            response = await self._route(request, call)
+            if call.method == "PATCH" and not self.fake.stalled:
+                controllers.follow(self.fake)
+            return response
         except Refused as refused:
             wait = {"Retry-After": fault.retry_after} if fault is not None and fault.retry_after else {}
             return web.json_response(refused.body, status=refused.status, headers=wait)

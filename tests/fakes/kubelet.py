@@ -29,7 +29,7 @@ class Kubelet:
 
     async def start(self) -> "Kubelet":
         for socket in self.folder.glob("*"):
-            socket.unlink()
+            socket.unlink(missing_ok=True)  # the plugin's own may go in the meantime
         take = grpc.unary_unary_rpc_method_handler(
             self._register,
             request_deserializer=messages.RegisterRequest.FromString,

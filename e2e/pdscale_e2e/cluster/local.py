@@ -9,7 +9,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -111,7 +112,7 @@ class LocalCluster:
         agent = authority.issue("node-agent", user="pdscale-e2e-nodes", group="system:masters")
         self._write_kubeconfig("node-agent", agent)
         self._wait_for_apiserver()
-        self._launch("kube-controller-manager", self._controller_manager_flags())
+        self._controllers = self._launch("kube-controller-manager", self._controller_manager_flags())
         self._launch("kube-scheduler", self._scheduler_flags())
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._wait_for(account, "the default ServiceAccount", within=60)
@@ -147,6 +148,15 @@ class LocalCluster:
     def start_apiserver(self) -> None:
         self._apiserver.start()
         self._wait_for_apiserver()
+
+    @contextmanager
+    def frozen_controllers(self) -> Iterator[None]:
+        """The controller manager hears and does nothing meanwhile, as on a busy control plane."""
+        self._controllers.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._controllers.signal(signal.SIGCONT)
 
     def stop(self) -> None:
         for added in self._added:

@@ -6,7 +6,7 @@ costs nothing. What was marked is read from the pods each time, so a restart goe
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pdscale.api.v1alpha1 import ServingDeployment
 from pdscale.controller import replica_figures
@@ -45,6 +45,12 @@ class Drains:
 
     kube: Kube
 
+    def as_they_are(self, workloads: Workloads, now: Seconds) -> Drain:
+        """Nobody is marked or let off, and no scale is written."""
+        pools = {role: _replicas(workloads, role) for role in Role}
+        going = {role: frozenset(r.name for r in pools[role] if r.ready and r.mark.drains) for role in Role}
+        return Drain(None, going, overdue=sum(overdue(workloads.of_role(role), now) for role in Role))
+
     async def towards(
         self,
         source: Asks,
@@ -66,9 +72,9 @@ class Drains:
         pools = {role: _replicas(workloads, role) for role in Role}
         marks = any(r.mark.since is not None for pool in pools.values() for r in pool)
         surplus = any(len(pools[role]) > aim.of(role) for role in Role)
-        late = sum(overdue(workloads.of_role(role), now) for role in Role)
+        standing = self.as_they_are(workloads, now)
         if not marks and not surplus:
-            return Drain(apply, going={role: _going(pools[role]) for role in Role}, overdue=late)
+            return replace(standing, apply=apply)
         figures = await _figures(source, wanted) if surplus else {}
         allowed, steps = {}, {}
         for role in Role:
@@ -88,7 +94,7 @@ class Drains:
         return Drain(
             apply and Targets(allowed[Role.PREFILL], allowed[Role.DECODE]),
             going={role: _going(pools[role], steps[role].drains) for role in Role},
-            overdue=late,
+            overdue=standing.overdue,
             drained={role: steps[role].drained for role in Role},
             unfit=Targets(steps[Role.PREFILL].unfit, steps[Role.DECODE].unfit),
         )

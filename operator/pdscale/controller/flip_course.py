@@ -10,20 +10,26 @@ The steps, and what a process that dies after each leaves behind:
 4. the giving scale one down: its ReplicaSet deletes the gated one;
 5. the note says that it is over.
 
+The third and the fourth step wait until the ReplicaSets have followed the one before. Of labels before the
+scale they see a pod too many, and of a scale before the labels as well: they would delete one that serves.
+What takes longer than a tick can wait is waited for by the next one.
+
 A pod that is gone or not ready before the third step undoes the first two. A giving scale that somebody else
 owns undoes all.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from pdscale.api.translate import has_own_role
 from pdscale.api.v1alpha1 import ServingDeployment
 from pdscale.controller.observe import Workloads
 from pdscale.kube.client import Kube, Object
 from pdscale.kube.errors import Conflict, NotFound
-from pdscale.kube.flips import Flip, Labels, adopted_labels, note, relabel
+from pdscale.kube.flips import Flip, Home, Labels, home_of, lives_in, note, relabel
 from pdscale.kube.manifests import child_name
 from pdscale.kube.pools import ROLE_LABEL, is_leaving, is_ready
 from pdscale.kube.scale import Owned, ScaleWrite, deployment_at, send
@@ -32,15 +38,20 @@ from pdscale.model.units import Seconds
 
 Switch = Callable[[str, Role], Awaitable[None]]
 _log = logging.getLogger("pdscale.flip")
+PATIENCE: Final[Seconds] = (
+    2.0  # for controllers, within a tick; they take 0.1 s where nothing is in their way
+)
+_EVERY: Final[Seconds] = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Flipped:
-    """What came of it. ``flip`` is absent where it was undone, or never begun."""
+    """What came of it. ``flip`` is absent where it was undone, never begun, or ``waits`` in the middle."""
 
     flip: Flip | None = None
     written: tuple[ScaleWrite, ...] = ()
     refused: tuple[Owned, ...] = ()
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +64,13 @@ class Course:
     flip: Flip
     now: Seconds
     switch: Switch
+    patience: Seconds = PATIENCE
 
     async def run(self) -> Flipped:
         flip, pod = self.flip, self._pod()
-        labels = await adopted_labels(self.kube, self._deployment(flip.to))
+        home = await home_of(self.kube, self._deployment(flip.to))
         moved = pod is not None and _labels(pod)[ROLE_LABEL] == flip.to
-        if pod is None or labels is None or not (moved or is_ready(pod)):
+        if pod is None or home is None or not (moved or is_ready(pod)):
             return await self._undone("its pod is not ready, or its new pool not rolled out")
         room = ScaleWrite(flip.to, flip.receiving - 1, flip.receiving)
         if not moved:
@@ -66,14 +78,18 @@ class Course:
             if refused := await self._scale(room):
                 await self._tell(pod, flip.source)
                 return await self._undone(refused.message, refused)
+            if not await self._awaited(self._has_room):
+                return self._later("room")
             try:
-                await relabel(self.kube, self._namespace, flip, before=_labels(pod), after=labels)
+                await relabel(self.kube, self._namespace, flip, before=_labels(pod), after=home.labels)
             except (NotFound, Conflict) as error:
                 return await self._undone(str(error))
+        if not await self._lives(flip.to, home):
+            return self._later("its adoption")
         less = ScaleWrite(flip.source, flip.giving + 1, flip.giving)
         if refused := await self._scale(less):
             await self._tell(pod, flip.source)
-            await self._move_back(labels)
+            await self._move_back(home.labels)
             return await self._undone(refused.message, refused)
         await self.note(flip.done(self.now))
         _log.info("%s: %s changed its role", self.wanted.metadata.name, flip)
@@ -98,9 +114,30 @@ class Course:
         return Flipped(refused=refused)
 
     async def _move_back(self, labels: Labels) -> None:
-        former = await adopted_labels(self.kube, self._deployment(self.flip.source))
+        former = await home_of(self.kube, self._deployment(self.flip.source))
         if former is not None:
-            await relabel(self.kube, self._namespace, self.flip, before=labels, after=former)
+            await relabel(self.kube, self._namespace, self.flip, before=labels, after=former.labels)
+            await self._lives(self.flip.source, former)
+
+    def _later(self, what: str) -> Flipped:
+        _log.info("%s: %s waits for %s", self.wanted.metadata.name, self.flip, what)
+        return Flipped(waits=True)
+
+    async def _has_room(self) -> bool:
+        home = await home_of(self.kube, self._deployment(self.flip.to))
+        return home is not None and home.replicas is not None and home.replicas >= self.flip.receiving
+
+    async def _lives(self, role: Role, home: Home) -> bool:
+        deployment = self._deployment(role)
+        return await self._awaited(lambda: lives_in(self.kube, deployment, home, self.flip.uid))
+
+    async def _awaited(self, done: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether it came true while this tick can wait."""
+        for _ in range(int(self.patience / _EVERY)):
+            if await done():
+                return True
+            await asyncio.sleep(_EVERY)
+        return await done()
 
     async def _scale(self, write: ScaleWrite) -> Owned | None:
         name = child_name(self.wanted.metadata.name, write.role)

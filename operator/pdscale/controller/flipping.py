@@ -12,7 +12,7 @@ from typing import Final
 
 from pdscale.api.v1alpha1 import ServingDeployment
 from pdscale.controller.draining import Drain, Drains
-from pdscale.controller.flip_course import Course, Flipped, Switch
+from pdscale.controller.flip_course import PATIENCE, Course, Flipped, Switch
 from pdscale.controller.observe import Asks, Workloads
 from pdscale.controller.trades import Obstacle, Trade, held, last_flip, settled, trade
 from pdscale.engines.errors import EngineSilent, RoleRefused
@@ -32,13 +32,15 @@ REFUSED_FOR: Final[Seconds] = 600.0
 class Flips:
     """Changes roles of pods of all objects, and drains those that go.
 
-    ``switch`` tells the engine at an address to take a role, if it has one of its own. Which objects' engines
-    have refused, and when, is in memory only: each process asks for itself.
+    ``switch`` tells the engine at an address to take a role, if it has one of its own. ``patience`` is how
+    long a tick waits for what ReplicaSets do between two steps. Which objects' engines have refused, and
+    when, is in memory only: each process asks for itself.
     """
 
     kube: Kube
     drains: Drains
     switch: Switch
+    patience: Seconds = PATIENCE
     _refusals: dict[str, tuple[Seconds, str]] = field(default_factory=dict)
 
     async def towards(
@@ -52,8 +54,14 @@ class Flips:
         *,
         now: Seconds,
         owned_elsewhere: Collection[Role] = (),
+        resumed: Flipped | None = None,
     ) -> tuple[Drain, Flipped]:
-        """How far the scales may go now, and what changed its role: after that, the rest waits for a tick."""
+        """How far the scales may go now, and what changed its role: after that, the rest waits for a tick.
+
+        ``resumed`` is what came of a flip that was under way when the tick began.
+        """
+        if resumed is not None and (resumed.waits or resumed.flip is not None):
+            return self.drains.as_they_are(workloads, now), resumed
         possible = policy.flip is not None and apply is not None
         traded = trade(current, apply) if possible and apply is not None else None
         waits = traded is not None and (
@@ -79,14 +87,15 @@ class Flips:
         beside = traded.beside(apply, drain.apply, unfit=drain.unfit.of(traded.source))
         return replace(drain, apply=beside), Flipped()
 
-    async def resume(self, wanted: ServingDeployment, workloads: Workloads, now: Seconds) -> bool:
-        """Bring to an end what another process has begun; whether anything was written."""
+    async def resume(self, wanted: ServingDeployment, workloads: Workloads, now: Seconds) -> Flipped | None:
+        """Go on with what an earlier tick or another process has begun; None if nothing is under way."""
         flip = last_flip(workloads.deployments, wanted.metadata.name)
         if flip is None or flip.ended is not None:
-            return False
+            return None
         _log.info("%s: goes on with the flip of %s", wanted.metadata.name, flip)
-        await self._carry_out(Course(self.kube, wanted, workloads, flip, now, self.switch))
-        return True
+        return await self._carry_out(
+            Course(self.kube, wanted, workloads, flip, now, self.switch, self.patience)
+        )
 
     def refused(self, wanted: ServingDeployment, now: Seconds) -> Obstacle | None:
         """Whether an engine of this object has refused lately, and its words."""
@@ -125,6 +134,6 @@ class Flips:
             receiving=before[trade.to] + 1,
             began=now,
         )
-        course = Course(self.kube, wanted, workloads, flip, now, self.switch)
+        course = Course(self.kube, wanted, workloads, flip, now, self.switch, self.patience)
         await course.note(flip)
         return await self._carry_out(course)

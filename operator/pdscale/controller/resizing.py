@@ -12,6 +12,7 @@ from pdscale.api.v1alpha1 import ServingDeployment
 from pdscale.controller import conditions, gating, targets
 from pdscale.controller.conditions import NO_FLIPS, Outcome
 from pdscale.controller.conflicts import Conflicts
+from pdscale.controller.flip_course import Flipped
 from pdscale.controller.flipping import Flips
 from pdscale.controller.memory import Memory
 from pdscale.controller.observe import TickObserver, Workloads
@@ -77,7 +78,7 @@ class Resizing:
     async def step(self, case: Case, past: History | NoData) -> Step:
         seen, wanted, memory, observer = case.seen, case.wanted, case.memory, case.observer
         own = case.policy if case.bar is None else replace(case.policy, flip=None)
-        workloads, observation = await self._observe(case, past)
+        workloads, observation, resumed = await self._observe(case, past)
         pools = workloads.pools(case.name)
         share = await self.budgets.share(seen, wanted, own, pools)
         policy = own if share is None else share.within(own)
@@ -93,6 +94,7 @@ class Resizing:
             ruling.apply,
             now=self.clock(),
             owned_elsewhere=memory.owned_elsewhere,
+            resumed=resumed,
         )
         written, refused = await self.scales.write(
             wanted, workloads, observation.current, drain.apply, takes=ruling.takes
@@ -133,13 +135,17 @@ class Resizing:
         self.board.forget(seen)
         self.budgets.forget(seen)
 
-    async def _observe(self, case: Case, past: History | NoData) -> tuple[Workloads, Observation]:
+    async def _observe(
+        self, case: Case, past: History | NoData
+    ) -> tuple[Workloads, Observation, Flipped | None]:
         workloads = await case.observer.workloads(case.wanted)
-        if await self.flips.resume(case.wanted, workloads, self.clock()):
+        resumed = await self.flips.resume(case.wanted, workloads, self.clock())
+        if resumed is not None:
             workloads = await case.observer.workloads(case.wanted)
         targets.check_gpus(case.wanted, workloads)
         pools = workloads.pools(case.name)
-        return workloads, Observation(prefill=pools[Role.PREFILL], decode=pools[Role.DECODE], history=past)
+        seen = Observation(prefill=pools[Role.PREFILL], decode=pools[Role.DECODE], history=past)
+        return workloads, seen, resumed
 
     async def _ruled(
         self, case: Case, policy: Policy, observation: Observation, decision: Decision

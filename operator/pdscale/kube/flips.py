@@ -84,18 +84,38 @@ async def note(kube: Kube, namespace: str, deployment: str, flip: Flip | None) -
     await kube.merge(path, {"metadata": {"annotations": {NOTE: None if flip is None else _text(flip)}}})
 
 
-async def adopted_labels(kube: Kube, deployment: Mapping[str, Any]) -> Labels | None:
-    """Labels that pods of the Deployment's present ReplicaSet have; None if it has none yet."""
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The present ReplicaSet of a Deployment: its pods have these ``labels``.
+
+    ``replicas`` is what its controller has acted on; absent while it has not seen the last change.
+    """
+
+    uid: str
+    labels: Labels
+    replicas: int | None
+
+
+async def home_of(kube: Kube, deployment: Mapping[str, Any]) -> Home | None:
+    """Where pods of the Deployment live; None if it has no ReplicaSet yet."""
     meta = deployment["metadata"]
-    owner = meta["labels"]
-    selector = f"{DEPLOYMENT_LABEL}={owner[DEPLOYMENT_LABEL]},{ROLE_LABEL}={owner[ROLE_LABEL]}"
-    found = await kube.list_items(path_of("apps/v1", "ReplicaSet", meta["namespace"]), selector=selector)
+    path = path_of("apps/v1", "ReplicaSet", meta["namespace"])
     present = (meta.get("annotations") or {}).get(_REVISION)
-    for item in found:
+    for item in await kube.list_items(path, selector=_pool(deployment)):
         said = item["metadata"].get("annotations") or {}
         if present is not None and said.get(_REVISION) == present:
-            return dict(item["spec"]["template"]["metadata"]["labels"])
+            seen = (item.get("status") or {}).get("observedGeneration", 0) >= item["metadata"]["generation"]
+            labels = dict(item["spec"]["template"]["metadata"]["labels"])
+            return Home(item["metadata"]["uid"], labels, item["spec"].get("replicas", 1) if seen else None)
     return None
+
+
+async def lives_in(kube: Kube, deployment: Mapping[str, Any], home: Home, pod: str) -> bool:
+    """Whether the pod of this uid belongs to that ReplicaSet: adopted, so its former one has let it go."""
+    path = path_of("v1", "Pod", deployment["metadata"]["namespace"])
+    found = (p["metadata"] for p in await kube.list_items(path, selector=_pool(deployment)))
+    owners = (o for m in found if m["uid"] == pod for o in m.get("ownerReferences") or ())
+    return any(o.get("controller") and o["uid"] == home.uid for o in owners)
 
 
 async def relabel(kube: Kube, namespace: str, flip: Flip, *, before: Labels, after: Labels) -> None:
@@ -109,6 +129,11 @@ async def relabel(kube: Kube, namespace: str, flip: Flip, *, before: Labels, aft
     said[FLIPPED_FROM] = f"{flip.source} {timestamp(flip.began)}" if there else None
     patch = {"uid": flip.uid, "labels": {**labels, **after}, "annotations": said}
     await kube.merge(path_of("v1", "Pod", namespace, flip.pod), {"metadata": patch})
+
+
+def _pool(deployment: Mapping[str, Any]) -> str:
+    owner = deployment["metadata"]["labels"]
+    return f"{DEPLOYMENT_LABEL}={owner[DEPLOYMENT_LABEL]},{ROLE_LABEL}={owner[ROLE_LABEL]}"
 
 
 def _text(flip: Flip) -> str:
