@@ -4,7 +4,7 @@ import asyncio
 import copy
 import itertools
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,11 +53,12 @@ class Store:
         return copy.deepcopy(self.objects[key])
 
     def select(self, plural: str, namespace: str | None, selector: str) -> list[Object]:
-        wanted = dict(part.split("=", 1) for part in selector.split(",") if part)
+        wanted = dict(part.split("=", 1) for part in selector.split(",") if "=" in part)
+        there = {part for part in selector.split(",") if part} - {f"{k}={v}" for k, v in wanted.items()}
         found = [
             o for (p, ns, _), o in sorted(self.objects.items()) if p == plural and namespace in (None, ns)
         ]
-        return [copy.deepcopy(o) for o in found if wanted.items() <= _labels(o).items()]
+        return [copy.deepcopy(o) for o in found if _chosen(_labels(o), wanted, there)]
 
     def create(self, plural: str, namespace: str, given: Object, manager: str = "test") -> Object:
         kind = self.kinds[plural]
@@ -235,6 +236,10 @@ class Store:
         for watch in self.watches:
             if watch.sees(plural, item):
                 watch.queue.put_nowait({"type": what, "object": copy.deepcopy(item)})
+
+
+def _chosen(labels: Mapping[str, str], wanted: Mapping[str, str], there: Set[str]) -> bool:
+    return wanted.items() <= labels.items() and there <= labels.keys()
 
 
 def _labels(item: Object) -> dict[str, str]:

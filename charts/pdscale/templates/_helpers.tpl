@@ -64,7 +64,7 @@ capabilities:
 # Children, by server-side apply. Garbage collection deletes them, not the operator.
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
@@ -94,9 +94,10 @@ capabilities:
   resourceNames: [{{ .Values.router.clusterRoleName }}]
   verbs: [bind]
 # Counts pods by state; their list is no secret to whoever may create Deployments. Marks those that drain.
+# Watches, of metadata only, tell when nothing has to be listed again.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

@@ -22,8 +22,9 @@ from pdscale.controller import report, room, targets
 from pdscale.controller.children import Children
 from pdscale.controller.conditions import Outcome
 from pdscale.controller.election import Tenure
+from pdscale.controller.looks import Look
 from pdscale.controller.memory import Memory
-from pdscale.controller.observe import Observer
+from pdscale.controller.observe import Observer, Workloads
 from pdscale.controller.pulse import Pulse
 from pdscale.controller.refusals import RETRY, TOLD, Told, next_try, refusal
 from pdscale.controller.resizing import Case, Resizing
@@ -32,6 +33,7 @@ from pdscale.controller.snapshot import Snapshot
 from pdscale.controller.stored import Gone, Stored
 from pdscale.controller.telling import Telling
 from pdscale.controller.trades import obstacle
+from pdscale.kube.changes import Changes, Mark
 from pdscale.kube.client import Kube, Object
 from pdscale.kube.errors import Forbidden, KubeError, Terminating
 from pdscale.kube.events import Recorder
@@ -67,6 +69,7 @@ class Loop:
 
     kube: Kube
     observer: Observer
+    changes: Changes
     resizing: Resizing
     stored: Stored
     telling: Telling
@@ -128,8 +131,9 @@ class Loop:
     async def _tick(self, seen: Snapshot) -> Seconds:
         wanted = translate.read(seen.body)
         policy = translate.policy(wanted.spec, await self.observer.profile(wanted))
-        observer = self.observer.in_a_tick(wanted)
-        case = Case(seen, wanted, policy, self._memory(seen), observer, SETTLED)
+        memory, mark = self._memory(seen), self.changes.mark(seen.namespace, seen.name)
+        observer = self.observer.in_a_tick(wanted, former=self._former(seen, memory, mark, policy.interval))
+        case = Case(seen, wanted, policy, memory, observer, SETTLED)
         self.pulse.allow(str(seen), observer.patience)
         async with self._makers:
             case = await self._ensured(case)
@@ -138,7 +142,19 @@ class Loop:
             step = await self.resizing.step(case, past)
             self.telling.of(seen, case.memory, step.outcome)
             await self._report(seen, step.found, step.outcome)
+            if step.at_rest is None or mark is None:
+                memory.look = None
+            elif not observer.looks_back:
+                memory.look = Look.of(step.at_rest, seen, mark, self.clock())
         return step.next_in
+
+    def _former(
+        self, seen: Snapshot, memory: Memory, mark: Mark | None, interval: Seconds
+    ) -> Workloads | None:
+        """A former look, if it is as good as a new one."""
+        if memory.look is None:
+            return None
+        return memory.look.again(seen, mark, now=self.clock(), interval=interval)
 
     async def _ensured(self, case: Case) -> Case:
         """Bring the children about. No metrics server is asked before they are there."""
@@ -160,7 +176,9 @@ class Loop:
             seeds={role: policy.bounds(role).least for role in Role},
             now=self.clock(),
         )
-        if not changed:
+        if changed:
+            case.observer.look_anew()
+        else:
             case.observer.keep(deployments)
         bar = obstacle(wanted, policy, drafts, rolled)
         return replace(case, rolled=rolled, bar=bar or self.resizing.flips.refused(wanted, self.clock()))

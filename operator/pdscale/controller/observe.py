@@ -136,21 +136,26 @@ class Observer:
         )
         return Workloads(deployments, tuple(map(lean, pods)), targets)
 
-    def in_a_tick(self, wanted: ServingDeployment) -> "TickObserver":
-        """This observer for one tick of ``wanted``: what it asks the metrics server shares one patience."""
+    def in_a_tick(self, wanted: ServingDeployment, *, former: Workloads | None = None) -> "TickObserver":
+        """This observer for one tick of ``wanted``: what it asks the metrics server shares one patience.
+
+        ``former`` are the workloads of a former look that is as good as a new one.
+        """
         patience = max(LEAST_PATIENCE, parse_duration(wanted.spec.prometheus.timeout))
-        return TickObserver(self.kube, self.source_at, self.targets, self.default_server, patience)
+        spent = _Spent(former=former)
+        return TickObserver(self.kube, self.source_at, self.targets, self.default_server, patience, spent)
 
 
 @dataclass(slots=True)
 class _Spent:
-    """What a tick's questions have used up so far, the server that they go to, once it is known, and
-    Deployments that were listed a moment ago.
+    """What a tick's questions have used up so far, the server that they go to, once it is known, Deployments
+    that were listed a moment ago, and a ``former`` look at everything.
     """
 
     seconds: Seconds = 0.0
     server: HistorySource | NoData | None = None
     kept: tuple[Seconds, dict[str, Object]] | None = None
+    former: Workloads | None = None
 
     def drop(self) -> None:
         """What was kept is old by now, and large where many ticks wait for one metrics server."""
@@ -169,17 +174,33 @@ class TickObserver(Observer):
     patience: Seconds = LEAST_PATIENCE
     _spent: _Spent = field(default_factory=_Spent)
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether workloads are those of a former look."""
+        return self._spent.former is not None
+
+    def look_anew(self) -> None:
+        """From now on workloads are read."""
+        self._spent.former = self._spent.kept = None
+
     def keep(self, deployments: dict[str, Object]) -> None:
         """The next question for Deployments is answered by these, if it comes within a second."""
+        if self.looks_back:
+            return
         self._spent.kept = (time.monotonic(), deployments)
         asyncio.get_running_loop().call_later(FRESH, self._spent.drop)
 
     async def deployments(self, namespace: str, name: str) -> dict[str, Object]:
         """As the observer gives them, but for what was kept: half of a settled tick's bytes."""
+        if self._spent.former is not None:
+            return dict(self._spent.former.deployments)
         kept, self._spent.kept = self._spent.kept, None
         if kept is not None and time.monotonic() - kept[0] <= FRESH:
             return kept[1]
         return await Observer.deployments(self, namespace, name)
+
+    async def workloads(self, wanted: ServingDeployment) -> Workloads:
+        return self._spent.former or await Observer.workloads(self, wanted)
 
     async def history(self, wanted: ServingDeployment, policy: Policy, now: Seconds) -> History | NoData:
         if policy.mode is Mode.PAUSED:

@@ -56,11 +56,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was done, what to tell of it, and seconds until the next look."""
+    """What was done, what to tell of it, and seconds until the next tick.
+
+    ``at_rest`` is what was seen where nothing is to be written and nobody comes or goes.
+    """
 
     outcome: Outcome
     found: Sequence[Condition]
     next_in: Seconds
+    at_rest: Workloads | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +89,9 @@ class Resizing:
         gated = await gating.lift(self.kube, workloads, case.name, policy)
         decision = await asyncio.to_thread(memory.autoscaler.decide, policy, observation, self.clock())
         ruling = await self._ruled(case, policy, observation, decision)
+        if observer.looks_back and ruling.apply not in (None, observation.current):
+            observer.look_anew()
+            return await self.step(case, past)
         drain, flipped = await self.flips.towards(
             observer,
             wanted,
@@ -128,7 +135,13 @@ class Resizing:
         )
         self.board.saw(seen, outcome, workloads)
         found = conditions.conditions(outcome)
-        return Step(outcome, found, _next_in(outcome, found, gated=gated))
+        moves = bool(gated or resumed or flipped.flip or any(drain.going.values()))
+        return Step(
+            outcome,
+            found,
+            _next_in(outcome, found, gated=gated),
+            at_rest=None if moves or not _at_rest(outcome, found) else workloads,
+        )
 
     def forget(self, seen: Snapshot) -> None:
         self.flips.forget(seen.uid)
@@ -162,9 +175,21 @@ class Resizing:
         )
 
 
-def _next_in(outcome: Outcome, found: Sequence[Condition], *, gated: int) -> Seconds:
+def _settling(outcome: Outcome, found: Sequence[Condition]) -> bool:
     current, decision = outcome.observation.current, outcome.decision
     aim = decision.wanted if outcome.ruling.apply is not None else current
-    settling = found[0].holds is False or aim != after(current, outcome.written) or not outcome.rollout.over
+    return found[0].holds is False or aim != after(current, outcome.written) or not outcome.rollout.over
+
+
+def _at_rest(outcome: Outcome, found: Sequence[Condition]) -> bool:
+    """Nothing is written, and no pod is on its way. Pools of others are read as they are."""
+    pools = (outcome.observation.prefill, outcome.observation.decode)
+    all_there = all(p.ready == p.desired and not p.terminating for p in pools)
+    touched = outcome.written or outcome.refused or outcome.targets
+    return all_there and not touched and not _settling(outcome, found)
+
+
+def _next_in(outcome: Outcome, found: Sequence[Condition], *, gated: int) -> Seconds:
+    settling = _settling(outcome, found)
     soon = gating.LOOK_AGAIN if gated else SETTLING if settling else outcome.policy.interval
     return min(outcome.policy.interval, soon)

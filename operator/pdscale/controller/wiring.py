@@ -33,6 +33,7 @@ from pdscale.controller.telling import Telling
 from pdscale.controller.under_kopf import kopf_operator
 from pdscale.controller.view.board import Board
 from pdscale.engines.role_switch import switch_role
+from pdscale.kube.changes import Changes
 from pdscale.kube.client import Kube, Object
 from pdscale.kube.errors import NotFound
 from pdscale.kube.events import Recorder
@@ -65,6 +66,7 @@ class Operator:
     metrics: Metrics
     pulse: Pulse
     board: Board
+    changes: Changes
 
 
 def wire(
@@ -106,9 +108,11 @@ def wire(
         board=board,
         clock=clock,
     )
+    changes = Changes(kube, settings.namespaces)
     loop = Loop(
         kube=kube,
         observer=observer,
+        changes=changes,
         resizing=resizing,
         stored=Stored(kube, clock),
         telling=Telling(metrics, clock),
@@ -120,7 +124,7 @@ def wire(
         clock=clock,
         tenure=tenure,
     )
-    return Operator(loop, metrics, pulse, board)
+    return Operator(loop, metrics, pulse, board, changes)
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
@@ -136,7 +140,8 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         app = admin.application(
             operator.metrics.registry, operator.pulse, started.is_set, operator.board.state
         )
-        async with admin.serving(app, host=settings.admin_host, port=settings.admin_port) as address:
+        serving = admin.serving(app, host=settings.admin_host, port=settings.admin_port)
+        async with operator.changes.listening(), serving as address:
             where = ", ".join(settings.namespaces) or "all namespaces"
             _log.info("serving %s; health and metrics at %s", where, address)
             if leading is None:

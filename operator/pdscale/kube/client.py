@@ -11,7 +11,8 @@ still write, and the write is given up when that time is over.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ TIMEOUT: Final[Seconds] = 10.0
 CONNECTIONS: Final = 48  # more than ticks use at once; each holds a quarter of a MiB for what TLS brings
 APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
 MERGE: Final = "application/merge-patch+json"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 PLURALS: Final[Mapping[tuple[str, str], str]] = {
     ("v1", "ConfigMap"): "configmaps",
     ("v1", "Pod"): "pods",
@@ -105,6 +107,12 @@ class Kube:
     async def get(self, path: str) -> Object:
         return await self._call("get", "GET", path)
 
+    async def version(self, path: str, *, selector: str) -> str:
+        """The resource version of a list, from which a watch may begin."""
+        query = [("labelSelector", selector), ("limit", "1")]
+        answer = await self._call("list", "GET", path, query=query)
+        return str(answer["metadata"]["resourceVersion"])
+
     async def list_items(self, path: str, *, selector: str = "") -> list[Object]:
         query = [("labelSelector", selector)] if selector else []
         answer = await self._call("list", "GET", path, query=query)
@@ -122,6 +130,37 @@ class Kube:
         """Server-side apply: with ``force`` fields are taken from other managers, without it they refuse."""
         query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false")]
         return await self._call("apply", "PATCH", path, query=query, body=manifest, content_type=APPLY)
+
+    @asynccontextmanager
+    async def watching(
+        self, path: str, *, selector: str, since: str, silence: Seconds
+    ) -> AsyncIterator[AsyncIterator[Object]]:
+        """Events of metadata after the version ``since``, bookmarks among them, until the server ends it.
+
+        What an object has beside its metadata is not sent: who needs it reads it. Raises ``ApiUnavailable``
+        after ``silence`` without a word as well.
+        """
+        call = f"WATCH {path}"
+        query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", since)]
+        quiet = aiohttp.ClientTimeout(total=None, sock_connect=self._patience, sock_read=silence)
+        try:
+            request = await self._client.param_serialize(
+                method="GET",
+                resource_path=path,
+                query_params=[*query, ("labelSelector", selector)],
+                header_params={"Accept": METADATA},
+                auth_settings=["BearerToken"],
+            )
+            response = (await self._client.call_api(*request, _request_timeout=quiet)).response
+            self._tell("watch", str(response.status))
+            try:
+                if response.status >= 400:
+                    raise from_answer(response.status, await response.read(), call)
+                yield _events(response)
+            finally:
+                response.close()
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise ApiUnavailable(f"{call}: {error}") from error
 
     async def _call(
         self,
@@ -171,6 +210,15 @@ class Kube:
         return min(self._patience, left)
 
 
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Object]:
+    """One a line; a line may be longer than what a reader of lines takes."""
+    left = b""
+    async for chunk in response.content.iter_any():
+        *lines, left = (left + chunk).split(b"\n")
+        for line in lines:
+            yield from_json(line)
+
+
 def path_of(api_version: str, kind: str, namespace: str, name: str = "") -> str:
     """Where objects of a kind live; without a name, the whole collection."""
     plural = PLURALS.get((api_version, kind))
@@ -182,4 +230,5 @@ def path_of(api_version: str, kind: str, namespace: str, name: str = "") -> str:
 def collection(api_version: str, plural: str, namespace: str, name: str = "") -> str:
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     tail = f"/{quote(name, safe='')}" if name else ""
-    return f"{root}/namespaces/{quote(namespace, safe='')}/{plural}{tail}"
+    where = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{root}{where}/{plural}{tail}"
