@@ -38,9 +38,7 @@ from pdscale.model.units import Seconds
 
 Switch = Callable[[str, Role], Awaitable[None]]
 _log = logging.getLogger("pdscale.flip")
-PATIENCE: Final[Seconds] = (
-    2.0  # for controllers, within a tick; they take 0.1 s where nothing is in their way
-)
+PATIENCE: Final[Seconds] = 2.0  # for controllers, in a tick; with nothing in their way they take 0.1 s
 _EVERY: Final[Seconds] = 0.05
 
 
