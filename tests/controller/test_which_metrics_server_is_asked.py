@@ -12,12 +12,6 @@ from pdscale.settings import Settings
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakePrometheus]:
-    async with FakePrometheus({"request_rate": 0.0}) as server:
-        yield server
-
-
-@pytest.fixture
 async def it(tmp_path: Path) -> AsyncIterator[Bench]:
     async with bench(tmp_path) as found:
         found.servers = MetricsServers()
