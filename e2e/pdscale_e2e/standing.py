@@ -4,7 +4,8 @@ Test processes that the command starts side by side find it by ``PDSCALE_E2E_STA
 when the command has ended, whose exit status is this one's. Where no cluster can be had the command runs all
 the same, so that every test says why it was skipped or has failed.
 
-Interrupts belong to the command: it ends, and then the cluster does.
+Interrupts belong to the command: it ends, and then the cluster does. Whoever is told to terminate interrupts
+the command first, so that nothing is left.
 """
 
 import os
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 from pdscale_e2e.cluster import Cluster, ClusterUnavailable, open_cluster
 from pdscale_e2e.cluster.kind import KindCluster
@@ -27,6 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if argv is None else argv)
     if not command:
         sys.exit("usage: python -m pdscale_e2e.standing COMMAND [ARGUMENT...]")
+    # A shell's background jobs ignore interrupts, and so would the command.
+    with _handling(signal.SIGINT, signal.default_int_handler), _handling(signal.SIGTERM, _terminated):
+        return _around(command)
+
+
+def _around(command: Sequence[str]) -> int:
     began = time.monotonic()
     try:
         cluster = open_cluster({"PDSCALE_E2E_CLUSTER": "kind", **os.environ})
@@ -56,11 +64,26 @@ def _written(cluster: Cluster) -> Iterator[Path]:
 
 def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
     with subprocess.Popen(command, env={**os.environ, **environ}) as running:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+
+        def interrupt(*_: object) -> None:
+            running.send_signal(signal.SIGINT)
+
+        with _handling(signal.SIGINT, signal.SIG_IGN), _handling(signal.SIGTERM, interrupt):
             return running.wait()
-        finally:
-            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _handling(number: signal.Signals, handler: Any) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _terminated(*_: object) -> NoReturn:
+    """As any exit: what was begun is taken down again."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _say(what: str) -> None:

@@ -47,8 +47,9 @@ def test_no_stream_fails_while_replicas_drain_and_go_one_after_another(objects: 
 def test_a_drain_is_undone_when_the_replicas_are_wanted_again(objects: Objects) -> None:
     url = deployed(objects, "undone", decode=2)
     there = {pod.metadata.uid for pod in objects.pods("undone", "decode")}
-    with streaming(url, model=MODEL, every=0.5, tokens=400) as replay:
-        objects.wait("undone", kind="MetricsAvailable", status="True", within=60)
+    with streaming(url, model=MODEL, every=0.5, tokens=240) as replay:
+        # The metrics server has told of one that ended, so of open ones long before.
+        objects.wait("undone", kind="ForecastReady", status="True", within=90)
         bound(objects, "undone", 1)
         objects.wait("undone", kind="Draining", status="True", reason="ReplicasDrain")
         assert len(marked(objects, "undone")) == 1

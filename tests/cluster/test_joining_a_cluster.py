@@ -1,5 +1,8 @@
 """What one process tells others of the cluster that it has made, or could not make."""
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import pytest
 from pdscale_e2e import standing as around
 from pdscale_e2e.cluster import ClusterUnavailable, open_cluster
 from pdscale_e2e.cluster.standing import UNAVAILABLE, VARIABLE, Standing, named
+from pdscale_e2e.waiting import eventually
 
 
 def test_what_the_maker_wrote_is_what_others_read(tmp_path: Path) -> None:
@@ -38,3 +42,32 @@ def test_without_a_cluster_the_command_runs_and_is_told_why(
     )
     assert around.main([sys.executable, "-c", code, str(told), UNAVAILABLE]) == 3
     assert told.read_text() == "not here"
+
+
+def ignoring_interrupts() -> None:
+    """As jobs in the background of a shell do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def test_who_is_told_to_terminate_interrupts_the_command_and_waits_for_its_end(tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    command = (
+        "import pathlib, sys, time\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
+        "try: time.sleep(60)\n"
+        "except KeyboardInterrupt: pathlib.Path(sys.argv[2]).touch()\n"
+        "sys.exit(7)"
+    )
+    run = [sys.executable, "-c", command, str(begun), str(ended)]
+    code = "import sys; from pdscale_e2e import standing; sys.exit(standing.main(sys.argv[1:]))"
+    # No engine is found on an empty PATH, so that the command runs without a cluster.
+    environ = {"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *run],
+        env=environ,
+        preexec_fn=ignoring_interrupts,
+    ) as around_it:
+        eventually(begun.exists, within=30, what="the command runs")
+        around_it.terminate()
+        assert around_it.wait(30) == 7
+    assert ended.exists()
