@@ -143,6 +143,24 @@ def test_a_first_install_may_manage_the_crd(release: Release, api: client.ApiCli
     assert stored(api)["metadata"]["annotations"][KEEP] == "keep"
 
 
+def test_an_upgrade_keeps_the_webhooks_certificate(
+    release: Release, api: client.ApiClient, namespace: str
+) -> None:
+    release.install("--set", "webhook.enabled=true")
+    core: Any = client.CoreV1Api(api)
+
+    def secret() -> dict[str, str]:
+        found: dict[str, str] = core.read_namespaced_secret("r-pdscale-webhook", namespace).data
+        return found
+
+    before = secret()
+    release.upgrade("--set", "replicas=1")
+    assert secret() == before
+    registration: Any = client.AdmissionregistrationV1Api(api)
+    found = registration.read_validating_webhook_configuration(f"r-pdscale-webhook.{namespace}")
+    assert {w.client_config.ca_bundle for w in found.webhooks} == {before["ca.crt"]}
+
+
 def dry_run(api: client.ApiClient, manifest: Manifest, *, namespace: str) -> None:
     """Unknown fields are refused, not dropped."""
     kind = dynamic.DynamicClient(api).resources.get(api_version=manifest["apiVersion"], kind=manifest["kind"])
@@ -160,6 +178,7 @@ def dry_run(api: client.ApiClient, manifest: Manifest, *, namespace: str) -> Non
 def test_the_api_server_takes_every_manifest_as_it_stands(api: client.ApiClient, namespace: str) -> None:
     """What needs other projects' CRDs is left out."""
     switched: dict[str, Any] = {"networkPolicy": {"enabled": True}, "podDisruptionBudget": {"enabled": True}}
+    switched |= {"webhook": {"enabled": True}}
     switched |= {"prometheusServer": {"enabled": True, "storage": "1Gi"}, "dashboards": {"enabled": True}}
     base = manifests((ROOT / "install" / "base" / "install.yaml").read_text())
     policies = manifests((ROOT / "examples" / "network-policy.yaml").read_text())

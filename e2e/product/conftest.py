@@ -177,8 +177,18 @@ def without_the_charts_operator(product: client.ApiClient) -> Iterator[client.Ap
 
 
 @pytest.fixture
+def more_settings() -> dict[str, str]:
+    """Variables that a file's operators on trial have beyond the usual."""
+    return {}
+
+
+@pytest.fixture
 def it(
-    without_the_charts_operator: client.ApiClient, cluster: Cluster, namespace: str, tmp_path: Path
+    without_the_charts_operator: client.ApiClient,
+    cluster: Cluster,
+    namespace: str,
+    tmp_path: Path,
+    more_settings: dict[str, str],
 ) -> Iterator[Trial]:
     """An operator on trial, in the test's namespace."""
     with in_a_thread(FakePrometheus(clock=time.time)) as metrics, FaultProxy(cluster.kubeconfig) as proxy:
@@ -188,6 +198,7 @@ def it(
             "PDSCALE_NAMESPACES": namespace,
             "PDSCALE_SCRAPE_INTERVAL": "1s",
             "PDSCALE_ROUTER_IMAGE": cluster.image("router"),
+            **more_settings,
         }
         log = cluster.logs / "pods" / f"{NAMESPACE}_beside" / "operator.0.log"
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,9 @@ def test_uninstalling_leaves_the_crd_and_nothing_else(objects: Objects, cluster:
     rbac: Any = client.RbacAuthorizationV1Api(objects.api)
     ours = [r.metadata.name for r in rbac.list_cluster_role().items if r.metadata.name.startswith("pdscale")]
     assert ours == []
+    registration: Any = client.AdmissionregistrationV1Api(objects.api)
+    found = registration.list_validating_webhook_configuration().items
+    assert [c.metadata.name for c in found if c.metadata.name.startswith("pdscale")] == []
     # The CRD stays, so that an upgrade by uninstall and install loses nobody's objects; none may be stuck.
     extensions: Any = client.ApiextensionsV1Api(objects.api)
     crd = extensions.read_custom_resource_definition("servingdeployments.pdscale.io")

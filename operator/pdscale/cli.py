@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         help="run the operator",
         description="Run the operator until a signal comes. Everything else is set by PDSCALE_* variables: "
         "ROUTER_IMAGE, ROUTER_CLUSTER_ROLE, NAMESPACES, ADMIN_HOST, ADMIN_PORT, LOG_LEVEL, LOG_FORMAT, "
-        "KUBECONFIG, SCRAPE_INTERVAL.",
+        "KUBECONFIG, SCRAPE_INTERVAL, LEASE, PROMETHEUS_URL, WEBHOOK_CERTIFICATES, WEBHOOK_PORT.",
     )
     operator.add_argument(
         "--namespace",

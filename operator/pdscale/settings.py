@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 from pdscale.model.units import Seconds, parse_duration
@@ -35,7 +36,8 @@ class Settings:
     outside a pod the user's own file. ``router_cluster_role`` is the ClusterRole that each
     deployment's routers are bound to. ``prometheus_url`` is the metrics server of those that name none;
     absent means that each must. ``lease`` is the ``NAMESPACE/NAME`` of the Lease that several operators
-    elect a writer by; absent means that this one is alone.
+    elect a writer by; absent means that this one is alone. ``webhook_certificates`` is a directory with the
+    ``tls.crt`` and ``tls.key`` of the validating webhook, which is served only where it is named.
     """
 
     router_image: str = "pdscale-router:latest"
@@ -49,13 +51,16 @@ class Settings:
     scrape_interval: Seconds = 15.0
     lease: str | None = None
     prometheus_url: str | None = None
+    webhook_certificates: str | None = None
+    webhook_port: int = 9443
 
     def __post_init__(self) -> None:
         for name in ("router_image", "router_cluster_role", "admin_host"):
             if not getattr(self, name):
                 raise InvalidSettings(f"{_variable(name)} must not be empty")
-        if not 0 <= self.admin_port <= 65535:
-            raise InvalidSettings(f"{_variable('admin_port')} must be in 0..65535, got {self.admin_port}")
+        for name in ("admin_port", "webhook_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise InvalidSettings(f"{_variable(name)} must be in 0..65535, got {getattr(self, name)}")
         if not self.scrape_interval > 0:
             raise InvalidSettings(
                 f"{_variable('scrape_interval')} must be above 0s, got {self.scrape_interval}s"
@@ -87,9 +92,9 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
 
 
-def _port(text: str) -> int:
+def _port(name: str, text: str) -> int:
     if not text.isdecimal():
-        raise InvalidSettings(f"{_variable('admin_port')} must be a whole number, got {text!r}")
+        raise InvalidSettings(f"{_variable(name)} must be a whole number, got {text!r}")
     return int(text)
 
 
@@ -113,11 +118,13 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "router_cluster_role": str,
     "namespaces": _names,
     "admin_host": str,
-    "admin_port": _port,
+    "admin_port": partial(_port, "admin_port"),
     "log_level": str.lower,
     "log_format": _format,
     "kubeconfig": str,
     "scrape_interval": _seconds,
     "lease": str,
     "prometheus_url": str,
+    "webhook_certificates": str,
+    "webhook_port": partial(_port, "webhook_port"),
 }

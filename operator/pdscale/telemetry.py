@@ -92,6 +92,9 @@ class Metrics:
             "verb",
             "code",
         )
+        self._admissions = self._counter(
+            "admission_reviews", "Questions to the validating webhook, by answer.", "kind", "verdict"
+        )
         self._forecast = self._gauge(
             "forecast_request_rate", "Forecast quantile of the requests per second.", "namespace", "name"
         )
@@ -134,6 +137,10 @@ class Metrics:
     def api_request(self, verb: str, code: str) -> None:
         """``code`` is the answer's status, or ``timeout``, ``unreachable`` or ``not_leading``."""
         self._api_requests.labels(verb, code).inc()
+
+    def admission(self, kind: str, verdict: str) -> None:
+        """``verdict`` is ``admitted``, ``refused``, or ``unknown``: admitted, for want of a look."""
+        self._admissions.labels(kind, verdict).inc()
 
     def forecast(self, namespace: str, name: str, rate: float | None) -> None:
         """Without a forecast there is no sample: a gauge of zero would be a claim."""

@@ -1,11 +1,14 @@
 """Every switch of the chart: what it adds, what it leaves alone, and what a slip in it says."""
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from pdscale.controller.webhook import PATH
 
 helm_python = pytest.importorskip("helm_python")
 
@@ -105,6 +108,67 @@ def test_certificates_of_ones_own_reach_the_operator(render: Render) -> None:
     assert pod["volumes"] == [volume]
     assert pod["containers"][0]["volumeMounts"] == [mount]
     assert env in pod["containers"][0]["env"]
+
+
+WEBHOOK_KINDS = {"Secret", "Service", "ValidatingWebhookConfiguration"}
+
+
+def webhooks(found: list[Json]) -> list[Json]:
+    (configuration,) = of_kind(found, "ValidatingWebhookConfiguration")
+    asked: list[Json] = configuration["webhooks"]
+    return asked
+
+
+def test_the_webhook_adds_three_objects_and_a_port_with_the_certificate_that_is_trusted(
+    render: Render,
+) -> None:
+    plain, more = render(), render(webhook={"enabled": True})
+    assert {m["kind"] for m in more if m not in plain} == WEBHOOK_KINDS | {"Deployment"}
+    (secret,) = of_kind(more, "Secret")
+    (service,) = (s for s in of_kind(more, "Service") if s["metadata"]["name"] == "pdscale-webhook")
+    for webhook in webhooks(more):
+        assert webhook["clientConfig"] == {
+            "caBundle": secret["data"]["ca.crt"],
+            "service": {"name": "pdscale-webhook", "namespace": "pdscale-system", "path": PATH},
+        }
+        assert (webhook["failurePolicy"], webhook["sideEffects"]) == ("Ignore", "None")
+    (operator,) = operator_pod(more)["containers"]
+    assert {"name": service["spec"]["ports"][0]["targetPort"], "containerPort": 9443, "protocol": "TCP"} in (
+        operator["ports"]
+    )
+    env = {v["name"]: v.get("value") for v in operator["env"]}
+    (mount,) = operator["volumeMounts"]
+    assert mount["mountPath"] == env["PDSCALE_WEBHOOK_CERTIFICATES"]
+    (volume,) = operator_pod(more)["volumes"]
+    assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+
+
+def test_with_a_certificate_of_ones_own_helm_makes_none(render: Render) -> None:
+    own = {"enabled": True, "secretName": "mine", "annotations": {"cert-manager.io/inject-ca-from": "a/b"}}
+    found = render(webhook=own)
+    assert of_kind(found, "Secret") == []
+    assert all("caBundle" not in w["clientConfig"] for w in webhooks(found))
+    (volume,) = operator_pod(found)["volumes"]
+    assert volume["secret"]["secretName"] == "mine"
+    pem = "-----BEGIN CERTIFICATE-----\nMII\n"
+    (trusted, *_) = webhooks(render(webhook={**own, "caBundle": pem}))
+    assert base64.b64decode(trusted["clientConfig"]["caBundle"]).decode() == pem
+
+
+def test_the_webhook_is_asked_about_the_watched_namespaces_alone(render: Render) -> None:
+    asked = webhooks(render(webhook={"enabled": True}, watchNamespaces=["a", "b"]))
+    (expression,) = asked[0]["namespaceSelector"]["matchExpressions"]
+    assert expression == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}
+    assert all("namespaceSelector" not in w for w in webhooks(render(webhook={"enabled": True})))
+
+
+def test_a_network_policy_leaves_the_webhooks_port_open(render: Render) -> None:
+    peer = {"podSelector": {}}
+    values: Json = {"networkPolicy": {"enabled": True, "scrapers": [peer]}}
+    (policy,) = of_kind(render(**values, webhook={"enabled": True}), "NetworkPolicy")
+    assert {"ports": [{"port": "webhook", "protocol": "TCP"}]} in policy["spec"]["ingress"]
+    (closed,) = of_kind(render(**values), "NetworkPolicy")
+    assert len(closed["spec"]["ingress"]) == 1
 
 
 def test_a_network_policy_names_who_may_scrape_and_never_locks_the_test_out(render: Render) -> None:

@@ -32,6 +32,8 @@ def test_every_variable_arrives_typed() -> None:
             "PDSCALE_SCRAPE_INTERVAL": "1m30s",
             "PDSCALE_LEASE": "system/operator",
             "PDSCALE_PROMETHEUS_URL": "http://prometheus:9090",
+            "PDSCALE_WEBHOOK_CERTIFICATES": "/certificates",
+            "PDSCALE_WEBHOOK_PORT": "8443",
         }
     )
     assert found == Settings(
@@ -46,6 +48,8 @@ def test_every_variable_arrives_typed() -> None:
         scrape_interval=90.0,
         lease="system/operator",
         prometheus_url="http://prometheus:9090",
+        webhook_certificates="/certificates",
+        webhook_port=8443,
     )
 
 
@@ -58,6 +62,7 @@ def test_an_empty_variable_counts_as_absent() -> None:
     [
         ("ADMIN_PORT", "tcp://10.0.0.1:80", "PDSCALE_ADMIN_PORT must be a whole number, got 'tcp:"),
         ("ADMIN_PORT", "70000", r"PDSCALE_ADMIN_PORT must be in 0\.\.65535, got 70000"),
+        ("WEBHOOK_PORT", "https", "PDSCALE_WEBHOOK_PORT must be a whole number, got 'https'"),
         ("LOG_LEVEL", "loud", "PDSCALE_LOG_LEVEL must be one of debug, .*, got 'loud'"),
         (
             "PROMETHEUS_URL",

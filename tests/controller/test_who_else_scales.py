@@ -104,6 +104,15 @@ async def test_the_older_of_two_objects_keeps_the_target(it: Bench) -> None:
     )
 
 
+async def test_an_older_object_that_only_recommends_is_in_nobodys_way(it: Bench) -> None:
+    gang(it)
+    before = {"decode": ref(), "scaling": {"mode": "Recommend"}}
+    elder(it, "before", created="2020-01-01T00:00:00Z", **before)
+    it.create(decode=ref())
+    await run(it)
+    assert crew(it) > 1
+
+
 async def test_the_version_of_a_target_makes_no_other_target(it: Bench) -> None:
     gang(it)
     elder(it, "before", created="2020-01-01T00:00:00Z", prefill=ref("v1beta1"))

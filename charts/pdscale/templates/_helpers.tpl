@@ -120,6 +120,11 @@ capabilities:
 {{- end }}
 {{- end -}}
 
+{{/* Of the validating webhook's Service, and of the Secret with its certificate where Helm makes it. */}}
+{{- define "pdscale.webhookName" -}}
+{{- printf "%s-webhook" (include "pdscale.fullname" . | trunc 55 | trimSuffix "-") -}}
+{{- end -}}
+
 {{/* Not empty where the release brings its own Prometheus. Values of before have no prometheus.url. */}}
 {{- define "pdscale.smallPrometheus" -}}
 {{- $wanted := .Values.prometheusServer.enabled -}}

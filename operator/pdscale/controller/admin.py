@@ -1,5 +1,6 @@
 """The operator's own HTTP server: liveness, readiness, metrics, and the page that shows what it sees."""
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -29,26 +30,28 @@ def application(
         return state()
 
     app = web.Application()
-    app.on_response_prepare.append(_one_request_each)
+    app.on_response_prepare.append(one_request_each)
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
     app.add_routes(pages.routes(seen))
     return app
 
 
-async def _one_request_each(_: web.Request, response: web.StreamResponse) -> None:
+async def one_request_each(_: web.Request, response: web.StreamResponse) -> None:
     """Close after each answer: kopf, when it ends, waits seconds for tasks of idle connections."""
     response.headers["Connection"] = "close"
     response.force_close()
 
 
 @asynccontextmanager
-async def serving(app: web.Application, *, host: str, port: int) -> AsyncIterator[str]:
+async def serving(
+    app: web.Application, *, host: str, port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Serve until the block ends; gives the address, which matters when the port was 0."""
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
         bound_host, bound_port = runner.addresses[0][:2]
-        yield f"http://{bound_host}:{bound_port}"
+        yield f"{'http' if tls is None else 'https'}://{bound_host}:{bound_port}"
     finally:
         await runner.cleanup()

@@ -14,9 +14,11 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pdscale.api.v1alpha1 import GROUP, PLURAL, VERSION, ServingDeployment
-from pdscale.controller import admin
+from pdscale.controller import admin, webhook
+from pdscale.controller.admission import Admission
 from pdscale.controller.conflicts import Conflicts
 from pdscale.controller.draining import Drains
 from pdscale.controller.election import Tenure
@@ -141,7 +143,11 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
             operator.metrics.registry, operator.pulse, started.is_set, operator.board.state
         )
         serving = admin.serving(app, host=settings.admin_host, port=settings.admin_port)
-        async with operator.changes.listening(), serving as address:
+        async with (
+            operator.changes.listening(),
+            serving as address,
+            _webhook(settings, kube, operator.metrics),
+        ):
             where = ", ".join(settings.namespaces) or "all namespaces"
             _log.info("serving %s; health and metrics at %s", where, address)
             if leading is None:
@@ -197,6 +203,23 @@ async def _metrics_servers(settings: Settings) -> AsyncIterator[MetricsServers]:
         yield servers
     finally:
         servers.close()
+
+
+@asynccontextmanager
+async def _webhook(settings: Settings, kube: Kube, metrics: Metrics) -> AsyncIterator[None]:
+    """Served by those that wait for the Lease as well, as a Service does not tell them apart."""
+    if settings.webhook_certificates is None:
+        yield
+        return
+    try:
+        certificates = webhook.Certificates.of(Path(settings.webhook_certificates))
+    except webhook.NoCertificate as error:
+        raise CannotStart(f"PDSCALE_WEBHOOK_CERTIFICATES: {error}") from error
+    app = webhook.application(Admission(kube.telling(metrics.api_request), time.time, metrics.admission))
+    host, port = settings.admin_host, settings.webhook_port
+    async with admin.serving(app, host=host, port=port, tls=certificates.context()) as address:
+        _log.info("validating webhook at %s%s", address, webhook.PATH)
+        yield
 
 
 async def _check_crd(kube: Kube) -> None:

@@ -70,9 +70,13 @@ class Rivals:
         at, found = self._objects.get(namespace, (None, ()))
         known = any(_is(item, uid, generation) for item in found)
         if at is None or not known or self.clock() - at >= LOOK_EVERY:
-            found = tuple(await self.kube.list_items(collection(f"{GROUP}/{VERSION}", PLURAL, namespace)))
+            found = await self.all_objects(namespace)
             self._objects[namespace] = (self.clock(), found)
         return found
+
+    async def all_objects(self, namespace: str) -> tuple[Object, ...]:
+        """ServingDeployments of a namespace as they are now."""
+        return tuple(await self.kube.list_items(collection(f"{GROUP}/{VERSION}", PLURAL, namespace)))
 
     async def _listed(self, namespace: str, version: str, plural: str, kind: str) -> list[Autoscaler]:
         try:
