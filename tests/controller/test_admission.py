@@ -1,9 +1,11 @@
 """The validating webhook: who claims what somebody scales already is refused, and nobody else."""
 
+import asyncio
 import io
 import json
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -240,6 +242,26 @@ async def test_the_server_refuses_what_is_no_review_and_what_is_too_large(
     status, text = await post(b"{}", first)
     assert (status, text.split(":")[0]) == (400, "the body must be an AdmissionReview of admission.k8s.io/v1")
     assert (await post(b" " * (8 * 2**20 + 1), first))[0] == 413
+
+
+async def test_a_request_that_stops_in_the_middle_does_not_hold_up_the_end(
+    it: Bench, served: Path, first: bytes
+) -> None:
+    app, tls = application(Admission(it.kube, lambda: it.now)), Certificates.of(served).context()
+    trust = ssl.create_default_context(cadata=first.decode())
+    async with admin.serving(app, host="127.0.0.1", port=0, tls=tls) as address:
+        port = int(address.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=trust, server_hostname="webhook"
+        )
+        head = (
+            "POST /validate HTTP/1.1\r\nHost: webhook\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+        )
+        writer.write(head.encode())
+        assert b" 100 " in await reader.readuntil(b"\r\n\r\n")  # it waits for the body
+        begun = time.monotonic()
+    assert time.monotonic() - begun < admin.SHUTDOWN + 5
+    writer.close()
 
 
 def test_a_directory_without_a_certificate_is_named(tmp_path: Path) -> None:

@@ -185,6 +185,8 @@ class KindCluster:
             self._watch.end()
 
     def _delete(self) -> None:
+        if self._node_containers is not None:
+            self._node_containers.kill()
         subprocess.run(["kind", "delete", "cluster", "--name", NAME], check=False, capture_output=True)
         if self._watch is not None and "kind" not in self._watch.before["network"]:  # kind itself leaves it
             subprocess.run([self._engine, "network", "rm", "kind"], check=False, capture_output=True)

@@ -27,6 +27,10 @@ class NodeContainers:
     def stop(self, node: str) -> None:
         run(self._engine, "stop", "--time", "1", node)
 
+    def kill(self) -> None:
+        """Who deletes them asks their systemd to end first, which takes ten seconds each."""
+        subprocess.run([self._engine, "kill", *self.names()], check=False, capture_output=True)
+
     def start(self, node: str) -> None:
         """It may come back at another address, which not every node image tells its kubelet."""
         before = self._known_address(node)

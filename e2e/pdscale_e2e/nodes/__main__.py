@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import tempfile
 from pathlib import Path
@@ -37,9 +38,18 @@ async def serve(options: argparse.Namespace, work: Path) -> None:
     serving = asyncio.ensure_future(agent.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    alone = asyncio.create_task(_orphaned(os.getppid()))
+    alone.add_done_callback(lambda _: serving.cancel())
     await asyncio.wait([serving])
+    alone.cancel()
     if not serving.cancelled():
         serving.result()
+
+
+async def _orphaned(parent: int) -> None:
+    """Until whoever has started us is gone: a test process that was killed cannot end its nodes."""
+    while os.getppid() == parent:
+        await asyncio.sleep(1.0)
 
 
 def main() -> None:

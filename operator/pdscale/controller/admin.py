@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -11,6 +11,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from pdscale.controller.pulse import Pulse
 from pdscale.controller.view import pages
+from pdscale.model.units import Seconds
+
+SHUTDOWN: Final[Seconds] = 2.0  # for requests that are under way, or whose senders have stopped in the middle
 
 
 def application(
@@ -47,7 +50,7 @@ async def serving(
     app: web.Application, *, host: str, port: int, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[str]:
     """Serve until the block ends; gives the address, which matters when the port was 0."""
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, ssl_context=tls).start()
