@@ -70,6 +70,9 @@ class Carried:
 
 
 STATIC: Final = tuple(Contender(PlacementName.ALWAYS_REMOTE, ScalingName.STATIC, s) for s in SPLITS)
+# The same router as ours: where decode replicas prefill, too, one prefill replica may be enough.
+ROUTED_SPLITS: Final = (Targets(1, 7), Targets(2, 6), *SPLITS[:2])
+ROUTED: Final = tuple(Contender(PlacementName.COST_BASED, ScalingName.STATIC, s) for s in ROUTED_SPLITS)
 DISTSERVE: Final = Contender(PlacementName.ALWAYS_REMOTE, ScalingName.STATIC)
 VLLM: Final = Contender(PlacementName.COLOCATED, ScalingName.STATIC)
 RATIO: Final = Contender(PlacementName.ALWAYS_REMOTE, ScalingName.PDSCALE)
@@ -104,6 +107,8 @@ def answer(given: Given) -> Answer:
             "in question 2.",
             f"A replica changes its role in {FLIP} once its last stream has ended. After reasoning that "
             "takes minutes, and short phases end before the fleet has followed.",
+            "Splits are fixed for good. `CostBased` also prefills on decode replicas, so its best split has "
+            "few prefill replicas, and a ratio has less to gain.",
             "Pdscale has all GPUs reserved, as the question is which role they have; `GPUs given back` is "
             "the same rule at its usual work, the fewest GPUs that will do.",
             "The fluid bound of 1.75 times the best split knows no drains.",
@@ -124,15 +129,18 @@ def _inversion(given: Given, *, minutes: int) -> Part:
     settings = given.settings(
         workload="phase-inversion", duration=f"{4 * minutes}m", flip=FLIP, rate="8", **FLEET
     )
-    found = given.each(partial(carried, settings), (*STATIC, RATIO, OURS, THRIFTY, VLLM, FORESEEN, DOPD))
+    contenders = (*STATIC, *ROUTED, RATIO, OURS, THRIFTY, VLLM, FORESEEN, DOPD)
+    found = given.each(partial(carried, settings), contenders)
     by = {c.contender: c for c in found}
     static = max((by[s] for s in STATIC), key=lambda c: c.goodput)
+    routed = max((by[s] for s in ROUTED), key=lambda c: c.goodput)
     where = f"phases of {minutes} min"
     rate = by[RATIO].rate or static.rate or settings.rate
     same = given.each(partial(at_rate, settings, rate), (RATIO, OURS, DISTSERVE, VLLM, THRIFTY))
     goals = [
         _ratio("goodput over best split", by[RATIO], static, f"{where}, AlwaysRemote", 1.5),
         _ratio("goodput over best split", by[OURS], static, f"{where}, CostBased", 1.5),
+        _ratio("goodput over best split under the same router", by[OURS], routed, f"{where}, CostBased", 1.0),
         _ratio("goodput over clairvoyant", by[RATIO], by[FORESEEN], where, 0.85),
         _ratio("goodput over colocated", by[OURS], by[VLLM], where, None),
     ]
@@ -191,8 +199,9 @@ def _drift(given: Given) -> Part:
         rate="40",
         **FLEET | {"gpus_prefill": "4", "gpus_decode": "4", "gpu_budget": "32"},
     )
-    found = given.each(partial(carried, settings), (*STATIC, RATIO, OURS))
+    found = given.each(partial(carried, settings), (*STATIC, *ROUTED, RATIO, OURS))
     static = max(found[: len(STATIC)], key=lambda c: c.goodput)
+    routed = max(found[len(STATIC) : -2], key=lambda c: c.goodput)
     table = Table(
         "drift from code to conversation: largest rate of code at 90 %, goodput there, attainment by seed",
         ("rule", "rate /s", "goodput /s", "attainment %", "changes", "GPU-h"),
@@ -201,6 +210,7 @@ def _drift(given: Given) -> Part:
     goals = (
         _ratio("goodput over best split", found[-2], static, "drift, AlwaysRemote", 1.1),
         _ratio("goodput over best split", found[-1], static, "drift, CostBased", 1.1),
+        _ratio("goodput over best split under the same router", found[-1], routed, "drift, CostBased", 1.0),
     )
     return Part((table,), goals)
 

@@ -29,6 +29,13 @@ class PrometheusPod:
         self._api = api_client(cluster.kubeconfig)
         self._apps: Any = client.AppsV1Api(self._api)
 
+    @property
+    def reachable(self) -> str:
+        """An address for the tests' own processes."""
+        core: Any = client.CoreV1Api(self._api)
+        (pod,) = core.list_namespaced_pod(NAMESPACE).items
+        return f"http://{pod.status.pod_ip}:9090"
+
     def apply(self, image: str, *, scrape_interval: float = 1.0) -> "PrometheusPod":
         apply(self._api, manifests(image, scrape_interval=scrape_interval), namespace=NAMESPACE)
         return self

@@ -53,6 +53,11 @@ class Prometheus:
             (logs or self._folder) / "prometheus.log",
         )
 
+    @property
+    def reachable(self) -> str:
+        """An address for the tests' own processes."""
+        return self.url
+
     def start(self) -> "Prometheus":
         """Start, or start again with the series that were stored before; ready on return."""
         self._server.start()

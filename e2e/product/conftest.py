@@ -16,7 +16,7 @@ from kubernetes import client
 
 from fakes.prometheus import FakePrometheus
 from fakes.threaded import in_a_thread
-from pdscale_e2e.cluster import Cluster
+from pdscale_e2e.cluster import Capability, Cluster
 from pdscale_e2e.cluster.standing import VARIABLE
 from pdscale_e2e.dial import start, turn
 from pdscale_e2e.fault_proxy import FaultProxy
@@ -155,8 +155,15 @@ def dial(product: client.ApiClient, cluster: Cluster, namespace: str) -> Callabl
     return set_load
 
 
+@pytest.fixture(scope="session")
+def process_nodes(cluster: Cluster) -> None:
+    """Skips before anything is taken away: fixtures of a file come before those that judge a test's marks."""
+    if Capability.PROCESS_NODES not in cluster.capabilities:
+        pytest.skip("this cluster has no process-nodes")
+
+
 @pytest.fixture(scope="module")
-def without_the_charts_operator(product: client.ApiClient) -> Iterator[client.ApiClient]:
+def without_the_charts_operator(process_nodes: None, product: client.ApiClient) -> Iterator[client.ApiClient]:
     """Nobody but a test's own operator serves its objects."""
     apps: Any = client.AppsV1Api(product)
     core: Any = client.CoreV1Api(product)

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import httpx
 import pytest
 
+from pdscale_e2e.monitoring import PrometheusPod
 from pdscale_e2e.objects import Objects, on_nodes, serving
+from pdscale_e2e.prometheus import Prometheus
 from pdscale_e2e.replay.streaming import streaming
 from pdscale_e2e.waiting import eventually, looking
 
@@ -44,12 +47,15 @@ def test_no_stream_fails_while_replicas_drain_and_go_one_after_another(objects: 
     print(f"{len(gone)} replicas drained, {len(replay.outcomes)} streams, 0 failed")
 
 
-def test_a_drain_is_undone_when_the_replicas_are_wanted_again(objects: Objects) -> None:
+def test_a_drain_is_undone_when_the_replicas_are_wanted_again(
+    objects: Objects, prometheus: Prometheus | PrometheusPod
+) -> None:
     url = deployed(objects, "undone", decode=2)
     there = {pod.metadata.uid for pod in objects.pods("undone", "decode")}
-    with streaming(url, model=MODEL, every=0.5, tokens=240) as replay:
-        # The metrics server has told of one that ended, so of open ones long before.
-        objects.wait("undone", kind="ForecastReady", status="True", within=90)
+    with streaming(url, model=MODEL, every=0.5, tokens=400) as replay:
+        eventually(
+            lambda: busy(prometheus, objects, "undone") == 2, within=60, what="streams known of both replicas"
+        )
         bound(objects, "undone", 1)
         objects.wait("undone", kind="Draining", status="True", reason="ReplicasDrain")
         assert len(marked(objects, "undone")) == 1
@@ -59,6 +65,14 @@ def test_a_drain_is_undone_when_the_replicas_are_wanted_again(objects: Objects) 
     objects.wait("undone", kind="Draining", status="False")
     assert [o.error for o in replay.failed] == []
     assert {pod.metadata.uid for pod in objects.pods("undone", "decode")} == there
+
+
+def busy(prometheus: Prometheus | PrometheusPod, objects: Objects, name: str) -> int:
+    """Decode replicas with open requests, as the metrics server tells the operator."""
+    where = f'namespace="{objects.namespace}", pod=~"{name}-decode-.*"'
+    query = {"query": f"count(sum by (pod) (pdscale_router_inflight_requests{{{where}}}) > 0)"}
+    answer = httpx.get(f"{prometheus.reachable}/api/v1/query", params=query, timeout=5).json()
+    return sum(int(sample["value"][1]) for sample in answer["data"]["result"])
 
 
 def deployed(objects: Objects, name: str, *, decode: int) -> str:

@@ -48,7 +48,7 @@ async def serve(options: argparse.Namespace, work: Path) -> None:
 
 async def _orphaned(parent: int) -> None:
     """Until whoever has started us is gone: a test process that was killed cannot end its nodes."""
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110  # nobody tells of a parent's end
         await asyncio.sleep(1.0)
 
 
