@@ -7,10 +7,8 @@ connection, and the CRD, without which kopf would wait in silence.
 import asyncio
 import logging
 import os
-import signal
 import socket
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +21,6 @@ from pdscale.controller.conflicts import Conflicts
 from pdscale.controller.draining import Drains
 from pdscale.controller.election import Tenure
 from pdscale.controller.flipping import Flips
-from pdscale.controller.leading import Leading, boot_clock
 from pdscale.controller.loop import Loop
 from pdscale.controller.observe import HistorySource, Observer
 from pdscale.controller.pulse import Pulse
@@ -32,6 +29,7 @@ from pdscale.controller.scales import Scales
 from pdscale.controller.sharing import SharedBudgets
 from pdscale.controller.stored import Stored
 from pdscale.controller.telling import Telling
+from pdscale.controller.turns import candidate, in_turns
 from pdscale.controller.under_kopf import kopf_operator
 from pdscale.controller.view.board import Board
 from pdscale.engines.role_switch import switch_role
@@ -39,7 +37,6 @@ from pdscale.kube.changes import Changes
 from pdscale.kube.client import Kube, Object
 from pdscale.kube.errors import NotFound
 from pdscale.kube.events import Recorder
-from pdscale.kube.lease import LeaseStore
 from pdscale.kube.manifests import render
 from pdscale.kube.manifests_pod import Defaults
 from pdscale.kube.rivals import Rivals
@@ -133,7 +130,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     """Serve all ServingDeployments until a signal comes, or ``stop`` is set."""
     async with _connected(settings) as kube, _metrics_servers(settings) as servers:
         await _check_crd(kube)
-        leading = _candidate(settings, kube)
+        leading = candidate(settings, kube)
         tenure = None if leading is None else leading.tenure
         operator = wire(settings, kube, servers.at, tenure=tenure)
         started = asyncio.Event()
@@ -153,38 +150,8 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
             if leading is None:
                 await kopf_operator(operator.loop, settings, stop=stop, started=started)
             else:
-                await _in_turns(leading, operator, settings, stop=stop or asyncio.Event())
+                await in_turns(leading, operator.loop, settings, stop=stop or asyncio.Event())
     _log.info("stopped")
-
-
-def _candidate(settings: Settings, kube: Kube) -> Leading | None:
-    """None if this operator is alone. Each process is a candidate of its own, its predecessor's too."""
-    if settings.lease is None:
-        return None
-    namespace, _, name = settings.lease.partition("/")
-    identity = f"{os.environ.get('POD_NAME', socket.gethostname())}_{uuid.uuid4().hex[:8]}"
-    return Leading(LeaseStore(kube, namespace, name), Tenure(boot_clock, identity))
-
-
-async def _in_turns(leading: Leading, operator: Operator, settings: Settings, *, stop: asyncio.Event) -> None:
-    """kopf runs while the Lease is ours. It takes the signals over, so each candidacy asks for them anew."""
-    signals = asyncio.get_running_loop()
-
-    async def term(over: asyncio.Event) -> None:
-        fence = leading.tenure.left
-        await kopf_operator(operator.loop, settings, stop=over, started=asyncio.Event(), fence=fence)
-        listen()
-
-    def listen() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signals.add_signal_handler(number, stop.set)
-
-    listen()
-    try:
-        await leading.lead(term, stop=stop)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signals.remove_signal_handler(number)
 
 
 @asynccontextmanager
