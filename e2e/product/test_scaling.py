@@ -8,7 +8,7 @@ import pytest
 from kubernetes import client
 
 from pdscale_e2e.cluster import Cluster
-from pdscale_e2e.install import NAMESPACE, wait_for_operator
+from pdscale_e2e.install import NAMESPACE, OPERATOR, wait_for_operator
 from pdscale_e2e.objects import Objects, gpus_watched, on_nodes, serving
 from pdscale_e2e.prometheus import Prometheus
 from pdscale_e2e.waiting import eventually
@@ -142,7 +142,7 @@ def test_an_api_server_that_was_away_is_caught_up_with(chat: Objects, dial: Dial
 
 def _ticks(objects: Objects) -> float:
     """Decisions that the operators have made so far, by their own metrics."""
-    pods = client.CoreV1Api(objects.api).list_namespaced_pod(NAMESPACE).items
+    pods = client.CoreV1Api(objects.api).list_namespaced_pod(NAMESPACE, label_selector=OPERATOR).items
     texts = [httpx.get(f"http://{pod.status.pod_ip}:9090/metrics", timeout=5).text for pod in pods]
     lines = (line for text in texts for line in text.splitlines())
     ticks = (line for line in lines if line.startswith("pdscale_operator_ticks_total{"))

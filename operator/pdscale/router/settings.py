@@ -49,7 +49,7 @@ class Settings:
     slo: SLO = _SLO
     prefill_timeout: Seconds = 30.0
     drain_timeout: Seconds = 30.0
-    drain_quiet: Seconds = 1.0
+    drain_quiet: Seconds = 3.0  # those who still send here have not heard of the drain yet
     static: tuple[Peer, ...] = ()
     api: ApiAccess | None = None
     max_body: int = LARGEST_BODY
