@@ -13,7 +13,11 @@ from pdscale.placement.window import SlidingMean
 
 
 def view(
-    *names: str, kv: dict[str, float] | None = None, running: dict[str, int] | None = None, draining: str = ""
+    *names: str,
+    kv: dict[str, float] | None = None,
+    running: dict[str, int] | None = None,
+    draining: str = "",
+    unready: str = "",
 ) -> ClusterView:
     usage, busy = kv or {}, running or {}
     return ClusterView(
@@ -22,6 +26,7 @@ def view(
                 n,
                 "10.0.0.1",
                 Role.DECODE,
+                ready=n != unready,
                 draining=n == draining,
                 load=Load(kv_usage=usage.get(n, 0.0), running=busy.get(n, 0)),
             )
@@ -77,8 +82,16 @@ def test_a_session_moves_when_its_replica_takes_no_work_and_stays_there(seen: Cl
 
 
 def test_nobody_left_is_busy() -> None:
-    busy = Bindings().bind("s", view("a", draining="a"), now=0)
+    busy = Bindings().bind("s", view("a", unready="a"), now=0)
     assert busy == Busy(BusyReason.NO_DECODE_REPLICA, 503)
+    tried = Bindings().bind("s", view("a", draining="a"), now=0, without={"a"})
+    assert tried == Busy(BusyReason.NO_DECODE_REPLICA, 503)
+
+
+def test_one_that_drains_is_better_than_nobody_and_is_left_for_anybody_else() -> None:
+    bindings = Bindings()
+    assert bound(bindings, "s", view("a", "b", draining="a", unready="b")) == "a"
+    assert bound(bindings, "s", view("a", "b", draining="a")) == "b"
 
 
 def test_old_and_surplus_sessions_are_forgotten() -> None:

@@ -170,6 +170,18 @@ async def test_a_session_moves_when_its_replica_drains() -> None:
         assert fleet.engines["d-1"].kinds == ["decode"]
 
 
+async def test_a_replica_that_drains_serves_while_there_is_no_other() -> None:
+    async with running_fleet(decode=2) as fleet:
+        await fleet.api.apply(fleet.pod("d-1", ready=False))
+        await fleet.api.apply(fleet.pod("d-0", draining=True))
+        await eventually(lambda: draining(fleet, "d-0"))
+        assert (await fleet.chat()).status == 200
+        await fleet.api.apply(fleet.pod("d-1"))
+        await eventually(lambda: takes_work(fleet, "d-1"))
+        assert (await fleet.chat()).status == 200
+        assert [fleet.engines[name].kinds for name in ("d-0", "d-1")] == [["decode"], ["decode"]]
+
+
 async def test_a_role_flip_is_followed_at_run_time() -> None:
     async with running_fleet(prefill=2) as fleet:
         await fleet.chat(headers=SESSION)
@@ -310,6 +322,11 @@ def draining(fleet: Fleet, name: str) -> bool:
     view = fleet.front.roster.view(asyncio.get_running_loop().time())
     endpoint = view.named(name)
     return endpoint is not None and not endpoint.takes_new_work
+
+
+def takes_work(fleet: Fleet, name: str) -> bool:
+    endpoint = fleet.front.roster.view(asyncio.get_running_loop().time()).named(name)
+    return endpoint is not None and endpoint.takes_new_work
 
 
 def role_known(fleet: Fleet, name: str, role: str) -> bool:

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 from pdscale.model.cluster import ClusterView, Endpoint
 from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
-from pdscale.placement.candidates import taking_work
+from pdscale.placement.candidates import still_serving, taking_work
 from pdscale.placement.policy import Busy, BusyReason
 
 _DECODE: Final = Role.DECODE  # to look a member up in its class costs as much as a call
@@ -57,7 +57,10 @@ class Bindings:
     def bind(
         self, session: str, view: ClusterView, *, now: Seconds, without: Collection[str] = ()
     ) -> Endpoint | Busy:
-        """The session's replica, or a new one when it has none that takes work."""
+        """The session's replica, or a new one when it has none that takes work.
+
+        Where nobody does, one that drains: a replica that has just become ready is heard of in a moment.
+        """
         self._expire(now)
         bound = self._bound.get(session)
         if bound is not None:
@@ -66,7 +69,7 @@ class Bindings:
             if endpoint is not None and _would_take(endpoint, without):
                 self._put(session, Bound(endpoint.name, now))
                 return endpoint
-        found = taking_work(view, _DECODE, without=without)
+        found = taking_work(view, _DECODE, without=without) or still_serving(view, _DECODE, without=without)
         if not found:
             return Busy(BusyReason.NO_DECODE_REPLICA)
         endpoint = self._quietest(found, session)

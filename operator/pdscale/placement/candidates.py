@@ -15,3 +15,11 @@ def taking_work(view: ClusterView, role: Role, *, without: Collection[str] = ())
     return tuple(
         [e for e in view.endpoints if e.role is role and e.ready and not e.draining and e.name not in without]
     )
+
+
+def still_serving(view: ClusterView, role: Role, *, without: Collection[str] = ()) -> tuple[Endpoint, ...]:
+    """Endpoints of a role that drain: they serve on for a moment, so they are better than nobody.
+
+    Of one that is gone already a call is refused at once. Whoever is merely not ready might hang.
+    """
+    return tuple([e for e in view.endpoints if e.role is role and e.draining and e.name not in without])
