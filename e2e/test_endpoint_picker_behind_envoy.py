@@ -133,10 +133,10 @@ async def test_a_drained_and_then_a_killed_replica_are_avoided(tmp_path: Path) -
 @pytest.mark.usefixtures("program")
 async def test_without_a_replica_the_gateway_gives_our_refusal(tmp_path: Path) -> None:
     async with gateway(tmp_path, decode=1) as (fleet, url):
-        await fleet.api.apply(fleet.pod("d-0", draining=True))
+        await fleet.api.apply(fleet.pod("d-0", ready=False))
         roster = fleet.front.roster
         await eventually(
-            lambda: not any(e.takes_new_work for e in roster.view(0.0).endpoints), what="the drain"
+            lambda: not any(e.takes_new_work for e in roster.view(0.0).endpoints), what="nobody is ready"
         )
         refused = await fleet.chat("hello", url=url)
         assert (refused.status, refused.json["error"]["type"]) == (503, "NoDecodeReplica")
