@@ -19,6 +19,7 @@ from fakes.serving import serving
 from pdscale.controller import admin
 from pdscale.controller.admission import Admission, NotAReview
 from pdscale.controller.webhook import CERTIFICATE, KEY, PATH, Certificates, NoCertificate, application
+from pdscale.kube.rivals import Rivals
 from pdscale_e2e.cluster.pki import Authority
 
 Json = dict[str, Any]
@@ -34,7 +35,7 @@ def told() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def ask(it: Bench, told: list[tuple[str, str]]) -> Ask:
-    admission = Admission(it.kube, lambda: it.now, lambda kind, verdict: told.append((kind, verdict)))
+    admission = Admission(Rivals(it.kube, lambda: it.now), lambda kind, verdict: told.append((kind, verdict)))
 
     async def asked(new: Json, old: Json | None = None, *, kind: str = "ServingDeployment") -> Json:
         answer = await admission.review(review(new, old, kind=kind))
@@ -171,7 +172,7 @@ async def test_what_cannot_be_looked_up_is_admitted_with_a_warning(
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", review(named("chat")).replace(b"/v1", b"/v1beta1", 1)])
 async def test_what_is_no_review_is_said_to_be_none(it: Bench, body: bytes) -> None:
     with pytest.raises(NotAReview, match=r"must be an AdmissionReview of admission\.k8s\.io/v1"):
-        await Admission(it.kube, lambda: it.now).review(body)
+        await Admission(Rivals(it.kube, lambda: it.now)).review(body)
 
 
 def certificate(folder: Path, issuer: Path, *, age: float = 0.0) -> bytes:
@@ -202,7 +203,7 @@ def first(served: Path, tmp_path: Path) -> bytes:
 @pytest.fixture
 async def post(it: Bench, served: Path, first: bytes) -> AsyncIterator[Callable[..., Any]]:
     """``post(body, pem)``: the status and the text of an answer over TLS that trusts ``pem`` alone."""
-    app, tls = application(Admission(it.kube, lambda: it.now)), Certificates.of(served).context()
+    app, tls = application(Admission(Rivals(it.kube, lambda: it.now))), Certificates.of(served).context()
 
     async def posted(body: bytes, pem: bytes) -> tuple[int, str]:
         trust = ssl.create_default_context(cadata=pem.decode())
@@ -247,7 +248,7 @@ async def test_the_server_refuses_what_is_no_review_and_what_is_too_large(
 async def test_a_request_that_stops_in_the_middle_does_not_hold_up_the_end(
     it: Bench, served: Path, first: bytes
 ) -> None:
-    app, tls = application(Admission(it.kube, lambda: it.now)), Certificates.of(served).context()
+    app, tls = application(Admission(Rivals(it.kube, lambda: it.now))), Certificates.of(served).context()
     trust = ssl.create_default_context(cadata=first.decode())
     async with admin.serving(app, host="127.0.0.1", port=0, tls=tls) as address:
         port = int(address.rpartition(":")[2])

@@ -14,10 +14,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from pdscale.api.v1alpha1 import KIND
 from pdscale.controller.conflicts import Body, claims, with_autoscalers, with_itself, with_objects
-from pdscale.kube.client import Kube
 from pdscale.kube.errors import KubeError
 from pdscale.kube.rivals import AUTOSCALERS, Rivals, Scaled
-from pdscale.model.units import Seconds
 
 API_VERSION: Final = "admission.k8s.io/v1"
 FORBIDDEN: Final = 403  # not 409: clients take that for a stale resource version, and try again
@@ -58,8 +56,7 @@ class Review(BaseModel):
 class Admission:
     """Answers AdmissionReviews. Every process may: nothing is written, and nothing remembered."""
 
-    kube: Kube
-    clock: Callable[[], Seconds]
+    rivals: Rivals
     tell: Tell = lambda kind, verdict: None
 
     async def review(self, asked: bytes) -> dict[str, Any]:
@@ -93,10 +90,9 @@ class Admission:
         mine = {role: scaled for role, scaled in claims(asked.new).items() if scaled not in before}
         if not mine:
             return ""
-        rivals, uid = Rivals(self.kube, self.clock), asked.new["metadata"].get("uid")
-        others = await rivals.all_objects(asked.namespace)
+        uid, others = asked.new["metadata"].get("uid"), await self.rivals.all_objects(asked.namespace)
         told = [
-            *with_autoscalers(mine, await rivals.autoscalers(asked.namespace)),
+            *with_autoscalers(mine, await self.rivals.all_autoscalers(asked.namespace)),
             *with_itself(claims(asked.new)),
             *with_objects(mine, others, keeps=lambda other, _: other["metadata"].get("uid") != uid),
         ]
@@ -106,7 +102,7 @@ class Admission:
         scaled = _target(asked.new)
         if scaled is None or scaled == _target(asked.old or {}):
             return ""
-        for other in await Rivals(self.kube, self.clock).all_objects(asked.namespace):
+        for other in await self.rivals.all_objects(asked.namespace):
             for role, theirs in claims(other).items():
                 if theirs == scaled:
                     owner = f"{role} of {KIND} {other['metadata']['name']}"

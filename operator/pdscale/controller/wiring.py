@@ -182,7 +182,8 @@ async def _webhook(settings: Settings, kube: Kube, metrics: Metrics) -> AsyncIte
         certificates = webhook.Certificates.of(Path(settings.webhook_certificates))
     except webhook.NoCertificate as error:
         raise CannotStart(f"PDSCALE_WEBHOOK_CERTIFICATES: {error}") from error
-    app = webhook.application(Admission(kube.telling(metrics.api_request), time.time, metrics.admission))
+    rivals = Rivals(kube.telling(metrics.api_request), time.time)
+    app = webhook.application(Admission(rivals, metrics.admission))
     host, port = settings.admin_host, settings.webhook_port
     async with admin.serving(app, host=host, port=port, tls=certificates.context()) as address:
         _log.info("validating webhook at %s%s", address, webhook.PATH)

@@ -61,7 +61,7 @@ class Rivals:
     async def autoscalers(self, namespace: str) -> tuple[Autoscaler, ...]:
         at, found = self._autoscalers.get(namespace, (None, ()))
         if at is None or self.clock() - at >= LOOK_EVERY:
-            found = tuple([each for kind in AUTOSCALERS for each in await self._listed(namespace, *kind)])
+            found = await self.all_autoscalers(namespace)
             self._autoscalers[namespace] = (self.clock(), found)
         return found
 
@@ -73,6 +73,10 @@ class Rivals:
             found = await self.all_objects(namespace)
             self._objects[namespace] = (self.clock(), found)
         return found
+
+    async def all_autoscalers(self, namespace: str) -> tuple[Autoscaler, ...]:
+        """Those of a namespace as they are now."""
+        return tuple([each for kind in AUTOSCALERS for each in await self._listed(namespace, *kind)])
 
     async def all_objects(self, namespace: str) -> tuple[Object, ...]:
         """ServingDeployments of a namespace as they are now."""
