@@ -23,9 +23,9 @@ _CONFIG: Final = "/etc/prometheus"
 class PrometheusPod:
     """One Deployment, there already or to be applied; ``url`` is an address for pods."""
 
-    url = f"http://{_NAME}.{NAMESPACE}:9090"
-
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, namespace: str = NAMESPACE) -> None:
+        self.url = f"http://{_NAME}.{namespace}:9090"
+        self._namespace = namespace
         self._api = api_client(cluster.kubeconfig)
         self._apps: Any = client.AppsV1Api(self._api)
 
@@ -33,11 +33,12 @@ class PrometheusPod:
     def reachable(self) -> str:
         """An address for the tests' own processes."""
         core: Any = client.CoreV1Api(self._api)
-        (pod,) = core.list_namespaced_pod(NAMESPACE).items
+        (pod,) = core.list_namespaced_pod(self._namespace, label_selector=f"app={_NAME}").items
         return f"http://{pod.status.pod_ip}:9090"
 
     def apply(self, image: str, *, scrape_interval: float = 1.0) -> "PrometheusPod":
-        apply(self._api, manifests(image, scrape_interval=scrape_interval), namespace=NAMESPACE)
+        objects = manifests(image, scrape_interval=scrape_interval, namespace=self._namespace)
+        apply(self._api, objects, namespace=self._namespace)
         return self
 
     def start(self) -> "PrometheusPod":
@@ -48,7 +49,11 @@ class PrometheusPod:
         self._scale(0)
 
     def close(self) -> None:
-        client.CoreV1Api(self._api).delete_namespace(NAMESPACE)
+        """Takes its namespace away, and what it may read of others."""
+        rights: Any = client.RbacAuthorizationV1Api(self._api)
+        rights.delete_cluster_role_binding(_everywhere(self._namespace))
+        rights.delete_cluster_role(_everywhere(self._namespace))
+        client.CoreV1Api(self._api).delete_namespace(self._namespace)
         self.leave()
 
     def leave(self) -> None:
@@ -56,21 +61,23 @@ class PrometheusPod:
         self._api.close()  # type: ignore[no-untyped-call]
 
     def _scale(self, replicas: int) -> None:
-        self._apps.patch_namespaced_deployment_scale(_NAME, NAMESPACE, {"spec": {"replicas": replicas}})
+        self._apps.patch_namespaced_deployment_scale(_NAME, self._namespace, {"spec": {"replicas": replicas}})
         pods: Any = client.CoreV1Api(self._api)
 
         def settled() -> bool:
-            ready = self._apps.read_namespaced_deployment(_NAME, NAMESPACE).status.ready_replicas or 0
-            return ready == replicas == len(pods.list_namespaced_pod(NAMESPACE).items)
+            there = self._apps.read_namespaced_deployment(_NAME, self._namespace).status.ready_replicas or 0
+            found = pods.list_namespaced_pod(self._namespace, label_selector=f"app={_NAME}").items
+            return there == replicas == len(found)
 
         eventually(settled, within=90, what=f"Prometheus has {replicas} ready pods")
 
 
-def manifests(image: str, *, scrape_interval: float = 1.0) -> Iterator[Manifest]:
+def manifests(image: str, *, scrape_interval: float = 1.0, namespace: str = NAMESPACE) -> Iterator[Manifest]:
     """Every object of it, its namespace first."""
-    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    everywhere = {"name": _NAME, "labels": {"app": _NAME}}
-    meta = {**everywhere, "namespace": NAMESPACE}
+    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    labels = {"labels": {"app": _NAME}}
+    everywhere = {"name": _everywhere(namespace), **labels}
+    meta = {"name": _NAME, **labels, "namespace": namespace}
     rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
     role = "rbac.authorization.k8s.io"
     yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
@@ -79,8 +86,8 @@ def manifests(image: str, *, scrape_interval: float = 1.0) -> Iterator[Manifest]
         "apiVersion": f"{role}/v1",
         "kind": "ClusterRoleBinding",
         "metadata": everywhere,
-        "roleRef": {"apiGroup": role, "kind": "ClusterRole", "name": _NAME},
-        "subjects": [{"kind": "ServiceAccount", "name": _NAME, "namespace": NAMESPACE}],
+        "roleRef": {"apiGroup": role, "kind": "ClusterRole", "name": everywhere["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": _NAME, "namespace": namespace}],
     }
     config = json.dumps(configuration(scrape_interval=scrape_interval), indent=1)
     yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"prometheus.yml": config}}
@@ -92,6 +99,11 @@ def manifests(image: str, *, scrape_interval: float = 1.0) -> Iterator[Manifest]
         "spec": {"selector": {"app": _NAME}, "ports": [port]},
     }
     yield _deployment(image, meta)
+
+
+def _everywhere(namespace: str) -> str:
+    """The name of what belongs to no namespace, where there may be several servers."""
+    return _NAME if namespace == NAMESPACE else f"{_NAME}-{namespace}"
 
 
 def _deployment(image: str, meta: dict[str, Any]) -> Manifest:

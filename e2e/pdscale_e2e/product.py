@@ -26,6 +26,7 @@ SCALE_TARGETS: Final = (
     {"apiGroup": "apps", "resources": ["deployments", "statefulsets"]},
     {"apiGroup": "gangs.example.com", "resources": ["gangs"]},  # a kind of the tests' own
 )
+_APART: Final = "10.89.0.1:9190"
 
 
 @contextmanager
@@ -54,6 +55,20 @@ def prometheus_on(cluster: Cluster) -> Iterator[Prometheus | PrometheusPod]:
         server = Prometheus(cluster.kubeconfig, logs=cluster.logs).start()
     try:
         yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def prometheus_apart(cluster: Cluster, namespace: str) -> Iterator[Prometheus | PrometheusPod]:
+    """One that nobody else asks, so that it may be taken away while other tests run."""
+    server: Prometheus | PrometheusPod
+    if Capability.CONTAINERS in cluster.capabilities:
+        server = PrometheusPod(cluster, namespace).apply(cluster.image("prometheus"))
+    else:
+        server = Prometheus(cluster.kubeconfig, address=_APART)
+    try:
+        yield server.start()
     finally:
         server.close()
 

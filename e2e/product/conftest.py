@@ -43,10 +43,15 @@ def _used(item: pytest.Item) -> frozenset[Shared]:
 
 
 def _group(item: pytest.Item) -> str:
-    """Tests that one lane runs one after another and in one turn."""
-    if taken := _disturbed(item):
-        return "-".join(["disturbs", *sorted(taken)])
+    """Tests that one lane runs one after another. What disturbs is one: nothing else may wait behind it."""
+    if _disturbed(item):
+        return "disturbs"
     return item.path.stem if item.get_closest_marker("together") else f"{item.path.stem}-{item.name}"
+
+
+def _turn(item: pytest.Item) -> str:
+    """Tests of a group that disturb the same have one turn."""
+    return "-".join([_group(item), *sorted(_disturbed(item))])
 
 
 def _place(item: pytest.Item) -> int:
@@ -77,29 +82,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [*first, *(i for i in items if i not in first)]
 
 
-_turn = ExitStack()
-_turn_of: list[str] = []
+_held = ExitStack()
+_held_for: list[str] = []
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     standing = os.environ.get(VARIABLE)
-    if standing is None or _turn_of == [_group(item)]:
+    if standing is None or _held_for == [_turn(item)]:
         return
-    _turn_of[:] = [_group(item)]
+    _held_for[:] = [_turn(item)]
     waiting = waited_turn(Path(standing).parent, uses=_used(item), disturbs=_disturbed(item), who=item.name)
-    _turn.enter_context(waiting)
+    _held.enter_context(waiting)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
-    """Fixtures that tests share outlive each of them: a turn ends with its group."""
+    """Fixtures that tests share outlive each of them: a turn ends with the last that has it."""
     done = yield
-    if nextitem is None or _group(nextitem) != _group(item):
-        _turn.close()
-        _turn_of.clear()
+    if nextitem is None or _turn(nextitem) != _turn(item):
+        _held.close()
+        _held_for.clear()
     return done
 
 

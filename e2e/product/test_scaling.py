@@ -3,13 +3,14 @@
 import random
 from collections.abc import Callable
 
-import httpx
 import pytest
 from kubernetes import client
 
 from pdscale_e2e.cluster import Cluster
-from pdscale_e2e.install import NAMESPACE, OPERATOR, wait_for_operator
+from pdscale_e2e.install import NAMESPACE, wait_for_operator
+from pdscale_e2e.monitoring import PrometheusPod
 from pdscale_e2e.objects import Objects, gpus_watched, on_nodes, serving
+from pdscale_e2e.product import prometheus_apart
 from pdscale_e2e.prometheus import Prometheus
 from pdscale_e2e.waiting import eventually
 
@@ -62,10 +63,15 @@ def test_the_budget_holds_at_every_instant_while_the_load_jumps(objects: Objects
     assert "gpuBudget 6" in objects.condition("tight", "SLOAttainable")["message"]
 
 
-@pytest.mark.disturbs("product")
 def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
-    chat: Objects, dial: Dial, prometheus: Prometheus
+    objects: Objects, dial: Dial, cluster: Cluster
 ) -> None:
+    with prometheus_apart(cluster, f"{objects.namespace}-prometheus") as prometheus:
+        _held_without(prometheus, Objects(objects.api, objects.namespace, prometheus.url), dial)
+
+
+def _held_without(prometheus: Prometheus | PrometheusPod, chat: Objects, dial: Dial) -> None:
+    chat.create(serving("chat", prefill=STATUS, decode=STATUS))
     dial("chat", 11.0)
     eventually(lambda: sum(chat.replicas("chat")) >= 7, within=40, what="the pools have grown")
     prometheus.stop()
@@ -73,9 +79,15 @@ def test_replicas_are_held_and_the_condition_says_so_while_prometheus_is_down(
         message = chat.wait("chat", kind="MetricsAvailable", status="False", within=30)
         assert prometheus.url in message
         held = chat.replicas("chat")
-        before = _ticks(chat)
-        eventually(lambda: _ticks(chat) >= before + 8, within=60, what="eight more ticks of the operator")
-        assert chat.replicas("chat") == held
+        for bound in range(11, 19):  # eight decisions at least, each on a spec of its own
+            chat.patch("chat", decode={"maxReplicas": bound})
+            eventually(
+                lambda: _judged(chat) == chat.get("chat")["metadata"]["generation"],
+                within=20,
+                what=f"a decision with decode.maxReplicas {bound}",
+                every=0.2,
+            )
+            assert chat.replicas("chat") == held
     finally:
         prometheus.start()
     chat.wait("chat", kind="MetricsAvailable", status="True", within=40)
@@ -140,10 +152,8 @@ def test_an_api_server_that_was_away_is_caught_up_with(chat: Objects, dial: Dial
     )
 
 
-def _ticks(objects: Objects) -> float:
-    """Decisions that the operators have made so far, by their own metrics."""
-    pods = client.CoreV1Api(objects.api).list_namespaced_pod(NAMESPACE, label_selector=OPERATOR).items
-    texts = [httpx.get(f"http://{pod.status.pod_ip}:9090/metrics", timeout=5).text for pod in pods]
-    lines = (line for text in texts for line in text.splitlines())
-    ticks = (line for line in lines if line.startswith("pdscale_operator_ticks_total{"))
-    return sum(float(line.rsplit(" ", 1)[1]) for line in ticks)
+def _judged(objects: Objects) -> int:
+    """The generation of the spec that the condition was found for."""
+    found = objects.condition("chat", "MetricsAvailable")
+    assert found["status"] == "False"
+    return int(found["observedGeneration"])
