@@ -12,11 +12,16 @@ import math
 import os
 import time
 from collections import Counter
+from typing import Final
 
 from benchmarks.rows import Goal, Row, publish
 from benchmarks.scale.figures import cpu_seconds, resident_mib, ticks, total
+from benchmarks.scale.forecasters import growth_mib
 from benchmarks.scale.stage import Size, Stage, stage
 from pdscale_e2e.waiting import eventually
+
+MEMORY: Final = Goal("<=", round(300e6 / 2**20))  # 300 MB
+MOST: Final = "operator resident, most so far"
 
 
 def main() -> None:
@@ -41,6 +46,10 @@ def main() -> None:
         rows += _restart(on, size, within=given.within)
         cluster = sum(on.cluster.resident_bytes().values()) / 2**20
         rows.append(Row("control plane resident", cluster, "MiB"))
+    _say("a day of forecasts")
+    most = next(row.value for row in rows if row.metric == MOST)
+    grown = most + growth_mib(size.objects)
+    rows.append(Row("the most, and what forecasters remember after a day", grown, "MiB", goal=MEMORY))
     publish("scale", [Row(r.metric, r.value, r.unit, r.config or config, r.goal) for r in rows])
 
 
@@ -87,8 +96,8 @@ def _rest(on: Stage, *, seconds: float, what: str) -> list[Row]:
         Row(f"requests to the API server {what}", asked / took, "1/s"),
         Row(f"processor of the operator {what}", used / took, "cores", load),
         Row(f"processor time of a tick {what}", used / looks * 1000 if looks else math.nan, "ms", load),
-        Row(f"operator resident {what}", now, "MiB", goal=Goal("<=", 300.0)),
-        Row("operator resident, most so far", most, "MiB", goal=Goal("<=", 300.0)),
+        Row(f"operator resident {what}", now, "MiB", goal=MEMORY),
+        Row(MOST, most, "MiB", goal=MEMORY),
     ]
 
 

@@ -39,7 +39,9 @@ def register(registry: kopf.OperatorRegistry, loop: Ticking) -> None:
     bells: dict[str, asyncio.Event] = {}  # of all daemons, by the uid of their object
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def noticed(uid: str, **_: Any) -> None:
+    async def noticed(uid: str, event: kopf.RawEvent, **_: Any) -> None:
+        # Half of an object, which nobody reads, and kopf keeps the whole of each as it came.
+        event["object"].get("metadata", {}).pop("managedFields", None)  # type: ignore[typeddict-item]
         if uid in bells:
             bells[uid].set()
 

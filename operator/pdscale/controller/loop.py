@@ -41,8 +41,10 @@ from pdscale.kube.manifests import child_name
 from pdscale.kube.status import Condition
 from pdscale.model.pools import Role
 from pdscale.model.units import Seconds
+from pdscale.model.workload import NoData
 from pdscale.perf.profile import Profile
 from pdscale.scaling.autoscaler import Autoscaler
+from pdscale.scaling.history import History, PackedHistory
 from pdscale.telemetry import Metrics
 
 PLACES: Final = 16
@@ -137,9 +139,9 @@ class Loop:
         self.pulse.allow(str(seen), observer.patience)
         async with self._makers:
             case = await self._ensured(case)
-        past = await observer.history(wanted, policy, self.clock())
+        past = _waiting(await observer.history(wanted, policy, self.clock()))
         async with self._resizers:
-            step = await self.resizing.step(case, past)
+            step = await self.resizing.step(case, past if isinstance(past, NoData) else past.unpacked())
             self.telling.of(seen, case.memory, step.outcome)
             await self._report(seen, step.found, step.outcome)
             if step.at_rest is None or mark is None:
@@ -223,3 +225,7 @@ class Loop:
         if seen.uid not in self._memories:
             self._memories[seen.uid] = Memory(Children(self.kube, seen.uid), self.autoscaler())
         return self._memories[seen.uid]
+
+
+def _waiting(past: History | NoData) -> PackedHistory | NoData:
+    return past if isinstance(past, NoData) else past.packed()

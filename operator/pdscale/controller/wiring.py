@@ -21,6 +21,7 @@ from pdscale.controller.conflicts import Conflicts
 from pdscale.controller.draining import Drains
 from pdscale.controller.election import Tenure
 from pdscale.controller.flipping import Flips
+from pdscale.controller.giving_back import giving_back
 from pdscale.controller.loop import Loop
 from pdscale.controller.observe import HistorySource, Observer
 from pdscale.controller.pulse import Pulse
@@ -141,6 +142,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         )
         serving = admin.serving(app, host=settings.admin_host, port=settings.admin_port)
         async with (
+            giving_back(),
             operator.changes.listening(),
             serving as address,
             _webhook(settings, kube, operator.metrics),

@@ -1,7 +1,8 @@
 """What the metrics server knows of a ServingDeployment's past, on one time grid."""
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from pdscale.model.units import Seconds
@@ -68,6 +69,12 @@ class History:
                     f"history.{field.name} must share the grid of request_rate {grid}, "
                     f"got {(series.start, series.step, len(series.values))}"
                 )
+
+    def packed(self) -> "PackedHistory":
+        """The same, for whoever keeps it and does not look."""
+        rate, known = self.request_rate, {field.name: getattr(self, field.name) for field in fields(self)}
+        columns = {name: array("d", series.values) for name, series in known.items() if series is not None}
+        return PackedHistory(rate.start, rate.step, columns)
 
     def ending(self, index: int, *, window: Seconds) -> "History":
         """What was known of the last ``window`` seconds at a sample, which is the last one then."""
@@ -146,6 +153,19 @@ class History:
             return None
         mean = tokens / rounds
         return Lengths(mean, max(squares / rounds, mean * mean), rounds * self.request_rate.step)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedHistory:
+    """A history in a fifth of the memory: hundreds of ticks that wait for their turn hold one each."""
+
+    start: Seconds
+    step: Seconds
+    columns: "Mapping[str, array[float]]"
+
+    def unpacked(self) -> History:
+        series = {name: Series(self.start, self.step, tuple(c)) for name, c in self.columns.items()}
+        return History(**series)
 
 
 def _latest_mean(values: Sequence[float], samples: int) -> float | None:

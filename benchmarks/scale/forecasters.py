@@ -1,0 +1,38 @@
+"""What a forecaster remembers when it has seen a day, which no run of minutes shows."""
+
+import random
+import tracemalloc
+from collections.abc import Sequence
+from typing import Final
+
+from pdscale_forecaster import Remembered
+from pdscale_forecaster.series import Series
+
+STEP: Final = 15.0
+HISTORY: Final = 120  # samples that each forecast is made from: half an hour
+MINUTES: Final = 40  # samples after which the operator is measured at rest
+DAY: Final = 2400  # ten hours: records are full after eight
+_COUNT: Final = 3
+
+
+def growth_mib(objects: int) -> float:
+    """What that many forecasters hold after a day, less what they hold after ten minutes."""
+    load = random.Random(1)
+    rates = [9 + load.gauss(0, 1) for _ in range(HISTORY + DAY)]
+    _feed([Remembered()], rates, 0, DAY)  # what the first one loads, for all
+    forecasters = [Remembered() for _ in range(_COUNT)]
+    tracemalloc.start()
+    try:
+        _feed(forecasters, rates, 0, MINUTES)
+        young = tracemalloc.get_traced_memory()[0]
+        _feed(forecasters, rates, MINUTES, DAY)
+        return (tracemalloc.get_traced_memory()[0] - young) / _COUNT * objects / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def _feed(forecasters: Sequence[Remembered], rates: Sequence[float], first: int, end: int) -> None:
+    for at in range(first, end):
+        series = Series(at * STEP, STEP, tuple(rates[at : at + HISTORY]))
+        for each in forecasters:
+            each(series, horizon=3 * STEP, quantile=0.9, model="Auto")
