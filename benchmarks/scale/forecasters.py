@@ -1,5 +1,6 @@
 """What a forecaster remembers when it has seen a day, which no run of minutes shows."""
 
+import gc
 import random
 import tracemalloc
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ HISTORY: Final = 120  # samples that each forecast is made from: half an hour
 MINUTES: Final = 40  # samples after which the operator is measured at rest
 DAY: Final = 2400  # ten hours: records are full after eight
 _COUNT: Final = 3
+_LARGE: Final = 2**18  # bytes; larger are only tables of the interpreter, made anew at some moment of its own
 
 
 def growth_mib(objects: int) -> float:
@@ -24,11 +26,16 @@ def growth_mib(objects: int) -> float:
     tracemalloc.start()
     try:
         _feed(forecasters, rates, 0, MINUTES)
-        young = tracemalloc.get_traced_memory()[0]
+        young = _held()
         _feed(forecasters, rates, MINUTES, DAY)
-        return (tracemalloc.get_traced_memory()[0] - young) / _COUNT * objects / 2**20
+        return (_held() - young) / _COUNT * objects / 2**20
     finally:
         tracemalloc.stop()
+
+
+def _held() -> int:
+    gc.collect()
+    return sum(trace.size for trace in tracemalloc.take_snapshot().traces if trace.size < _LARGE)
 
 
 def _feed(forecasters: Sequence[Remembered], rates: Sequence[float], first: int, end: int) -> None:
