@@ -36,7 +36,8 @@ def test_both_pools_follow_real_traffic_and_no_request_fails(objects: Objects) -
     url = objects.answers("live", within=60)
     replay = Replay(url=url, model=MODEL, seed=3)
     # 6/s of 1300 tokens, answered by 150: 1.3 prefill and 1.5 decode replicas carry that within the limits.
-    requests = [Request(at=i / 6, input_tokens=1300, output_tokens=150) for i in range(6 * 20)]
+    # Half a minute: on a busy machine, rates of the first twenty seconds show two thirds of it.
+    requests = [Request(at=i / 6, input_tokens=1300, output_tokens=150) for i in range(6 * 30)]
     asyncio.run(replay.run(requests))
     assert [o.error for o in replay.failed] == []
     grown = objects.replicas("live")
