@@ -24,7 +24,7 @@ class PrometheusPod:
     """One Deployment, there already or to be applied; ``url`` is an address for pods."""
 
     def __init__(self, cluster: Cluster, namespace: str = NAMESPACE) -> None:
-        self.url = f"http://{_NAME}.{namespace}:9090"
+        self.url = address(namespace)
         self._namespace = namespace
         self._api = api_client(cluster.kubeconfig)
         self._apps: Any = client.AppsV1Api(self._api)
@@ -70,6 +70,11 @@ class PrometheusPod:
             return there == replicas == len(found)
 
         eventually(settled, within=90, what=f"Prometheus has {replicas} ready pods")
+
+
+def address(namespace: str = NAMESPACE) -> str:
+    """What pods reach it by."""
+    return f"http://{_NAME}.{namespace}:9090"
 
 
 def manifests(image: str, *, scrape_interval: float = 1.0, namespace: str = NAMESPACE) -> Iterator[Manifest]:

@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from pdscale import __version__
-from pdscale_e2e import manifests, product
+from pdscale_e2e import manifests, monitoring, product
 from pdscale_e2e.cluster.kind import CONTROL_PLANE_IMAGES, GPUS, NAME, WORKERS_IMAGES, KindCluster
 from pdscale_e2e.leftovers import MARK
-from pdscale_e2e.monitoring import PrometheusPod
 from pdscale_e2e.page import Block, Shell, blocks
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +116,7 @@ def test_the_operator_gets_the_values_that_the_suite_gives_it(tmp_path: Path) ->
     wanted = product.values(Images())  # type: ignore[arg-type]
     assert given == {
         "prometheus.scrapeInterval": wanted["prometheus"]["scrapeInterval"],
-        "prometheus.url": PrometheusPod.url,  # in place of the chart's own, which the suite has off
+        "prometheus.url": monitoring.address(),  # in place of the chart's own, which the suite has off
         "image.repository": wanted["image"]["repository"],
         "router.image.repository": wanted["router"]["image"]["repository"],
     }
