@@ -125,6 +125,13 @@ class FakeKube:
         self.store.patch(key, patch, subresource="status", manager="kubelet", is_json=False)
 
 
+def _no_json(constant: str) -> None:
+    """``Infinity`` and ``NaN`` are Python's own: an API server refuses the whole body."""
+    raise ValueError(
+        f"error decoding patch: invalid character {constant[0]!r} looking for beginning of value"
+    )
+
+
 class _Server:
     """HTTP on top of the store."""
 
@@ -134,7 +141,10 @@ class _Server:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
-        body, query = json.loads(text) if text else None, request.query
+        try:
+            body, query = json.loads(text, parse_constant=_no_json) if text else None, request.query
+        except ValueError as error:
+            return web.json_response({"kind": "Status", "code": 400, "message": str(error)}, status=400)
         watches, since = query.get("watch") == "true", query.get("resourceVersion", "")
         call = Call(request.method, request.path, body, watches, since)
         self.fake.calls.append(call)

@@ -126,8 +126,8 @@ class DemandStatus(Model):
 
     replicas: float | None = None
     """Replicas needed, as a fraction; absent where no number of them meets the SLO."""
-    request_rate: float
-    """Rounds per second that one replica carries within the SLO."""
+    request_rate: float | None = None
+    """Rounds per second that one replica carries within the SLO; absent where rounds are no work for it."""
     limit: str
     """What keeps it from carrying more: TTFT, TPOT, KVMemory, Network, Sequences or Load."""
 

@@ -74,8 +74,8 @@ def _forecast(parts: Json) -> str:
 
 def _capacity(parts: Json) -> str:
     seen = parts.get("demand", {})
-    each = (f"{r} {seen[r]['requestRate']:g} rounds/s ({seen[r]['limit']})" for r in Role if r in seen)
-    return ", ".join(each)
+    figures = ((r, seen[r].get("requestRate"), seen[r]["limit"]) for r in Role if r in seen)
+    return ", ".join(f"{r} {'any' if n is None else f'{n:g}'} rounds/s ({limit})" for r, n, limit in figures)
 
 
 def _profile(parts: Json) -> str:

@@ -180,7 +180,7 @@ def _profile_status(factors: Factors | NoData) -> ProfileStatus | None:
 def _need(replicas: float, one: Capacity) -> DemandStatus:
     return DemandStatus(
         replicas=_rounded(replicas) if math.isfinite(replicas) else None,
-        request_rate=_rounded(one.rate),
+        request_rate=_rounded(one.rate) if math.isfinite(one.rate) else None,
         limit=one.limit,
     )
 
