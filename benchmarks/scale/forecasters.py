@@ -11,8 +11,8 @@ from pdscale_forecaster.series import Series
 
 STEP: Final = 15.0
 HISTORY: Final = 120  # samples that each forecast is made from: half an hour
-MINUTES: Final = 40  # samples after which the operator is measured at rest
-DAY: Final = 2400  # ten hours: records are full after eight
+TEN_MINUTES: Final = 40  # samples, after which the operator is measured at rest
+TEN_HOURS: Final = 2400  # samples: records are full after eight hours
 _COUNT: Final = 3
 _LARGE: Final = 2**18  # bytes; larger are only tables of the interpreter, made anew at some moment of its own
 
@@ -20,14 +20,14 @@ _LARGE: Final = 2**18  # bytes; larger are only tables of the interpreter, made 
 def growth_mib(objects: int) -> float:
     """What that many forecasters hold after a day, less what they hold after ten minutes."""
     load = random.Random(1)
-    rates = [9 + load.gauss(0, 1) for _ in range(HISTORY + DAY)]
-    _feed([Remembered()], rates, 0, DAY)  # what the first one loads, for all
+    rates = [9 + load.gauss(0, 1) for _ in range(HISTORY + TEN_HOURS)]
+    _feed([Remembered()], rates, 0, TEN_HOURS)  # what the first one loads, for all
     forecasters = [Remembered() for _ in range(_COUNT)]
     tracemalloc.start()
     try:
-        _feed(forecasters, rates, 0, MINUTES)
+        _feed(forecasters, rates, 0, TEN_MINUTES)
         young = _held()
-        _feed(forecasters, rates, MINUTES, DAY)
+        _feed(forecasters, rates, TEN_MINUTES, TEN_HOURS)
         return (_held() - young) / _COUNT * objects / 2**20
     finally:
         tracemalloc.stop()

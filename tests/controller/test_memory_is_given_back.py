@@ -1,11 +1,13 @@
 """What the process no longer uses is the kernel's again: pages of the heap, and what kopf would keep."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import kopf
 import pytest
+from benchmarks.scale.figures import resident_mib
 
 from fakes.kube import PLURAL
 from fakes.operator import Bench, eventually, ready, running
@@ -13,14 +15,12 @@ from pdscale.api.v1alpha1 import GROUP, VERSION
 from pdscale.controller import handlers
 from pdscale.controller.giving_back import giving_back, trimming
 
-MIB = 2**20
 BLOCK = 64 * 1024  # less than what the C library asks the kernel for by itself
 
 
-def resident() -> int:
-    """Bytes of this process."""
-    text = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS"))
-    return int(text.split()[1]) * 1024
+def resident() -> float:
+    """MiB of this process."""
+    return resident_mib(os.getpid())[0]
 
 
 @pytest.mark.skipif(trimming() is None, reason="the C library gives back what is free by itself")
@@ -28,10 +28,10 @@ async def test_pages_between_what_is_kept_go_back_to_the_kernel() -> None:
     blocks = [bytearray(BLOCK) for _ in range(1024)]
     full = resident()
     blocks = blocks[::16]  # what is kept lies everywhere, to the end of the heap
-    assert resident() > full - 32 * MIB, "the C library keeps what is free in between"
+    assert resident() > full - 32, "the C library keeps what is free in between"
     async with giving_back(every=0.01):
         async with asyncio.timeout(10):
-            await eventually(lambda: resident() < full - 40 * MIB)
+            await eventually(lambda: resident() < full - 40)
     assert len(blocks) == 64
 
 

@@ -179,8 +179,8 @@ def _profile_status(factors: Factors | NoData) -> ProfileStatus | None:
 
 def _need(replicas: float, one: Capacity) -> DemandStatus:
     return DemandStatus(
-        replicas=_rounded(replicas) if math.isfinite(replicas) else None,
-        request_rate=_rounded(one.rate) if math.isfinite(one.rate) else None,
+        replicas=_finite(replicas),
+        request_rate=_finite(one.rate),
         limit=one.limit,
     )
 
@@ -238,6 +238,11 @@ def _outline(plan: Mapping[str, Any]) -> tuple[Any, ...]:
     """A plan without its figures and its time: what makes it another plan."""
     steps = tuple((s["reason"], s["prefill"], s["decode"]) for s in plan.get("trail") or ())
     return plan.get("prefill"), plan.get("decode"), steps
+
+
+def _finite(figure: float) -> float | None:
+    """Rounded; None where it is beyond any number, for which JSON has no word."""
+    return _rounded(figure) if math.isfinite(figure) else None
 
 
 def _rounded(figure: float) -> float:

@@ -62,29 +62,26 @@ class History:
 
     def __post_init__(self) -> None:
         grid = (self.request_rate.start, self.request_rate.step, len(self.request_rate.values))
-        for field in fields(self):
-            series: Series | None = getattr(self, field.name)
-            if series is not None and (series.start, series.step, len(series.values)) != grid:
+        for name, series in self._known().items():
+            if (series.start, series.step, len(series.values)) != grid:
                 raise ValueError(
-                    f"history.{field.name} must share the grid of request_rate {grid}, "
+                    f"history.{name} must share the grid of request_rate {grid}, "
                     f"got {(series.start, series.step, len(series.values))}"
                 )
 
     def packed(self) -> "PackedHistory":
         """The same, for whoever keeps it and does not look."""
-        rate, known = self.request_rate, {field.name: getattr(self, field.name) for field in fields(self)}
-        columns = {name: array("d", series.values) for name, series in known.items() if series is not None}
-        return PackedHistory(rate.start, rate.step, columns)
+        columns = {name: array("d", series.values) for name, series in self._known().items()}
+        return PackedHistory(self.request_rate.start, self.request_rate.step, columns)
 
     def ending(self, index: int, *, window: Seconds) -> "History":
         """What was known of the last ``window`` seconds at a sample, which is the last one then."""
         first = max(0, index + 1 - max(1, math.floor(window / self.request_rate.step)))
         start = self.request_rate.start + first * self.request_rate.step
-        known = {field.name: getattr(self, field.name) for field in fields(self)}
         return History(
             **{
-                name: series and Series(start, series.step, series.values[first : index + 1])
-                for name, series in known.items()
+                name: Series(start, series.step, series.values[first : index + 1])
+                for name, series in self._known().items()
             }
         )
 
@@ -153,6 +150,11 @@ class History:
             return None
         mean = tokens / rounds
         return Lengths(mean, max(squares / rounds, mean * mean), rounds * self.request_rate.step)
+
+    def _known(self) -> dict[str, Series]:
+        """The series that somebody tells, by the names of their fields."""
+        told = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: series for name, series in told if series is not None}
 
 
 @dataclass(frozen=True, slots=True)
