@@ -70,7 +70,13 @@ def test_without_a_forecast_a_rise_is_taken_to_go_on() -> None:
     found = sized((2.6,) * 4 + (3.6,) * 4, blind)
     assert isinstance(found.forecast, NoData)
     assert found.rising
-    assert found.ahead == pytest.approx(3.6 + 1.0 * 105 / 60)
+    assert found.ahead == pytest.approx(3.6 + 1.0 * 90 / 60)
+
+
+@pytest.mark.parametrize(("lead", "ahead"), [(30.0, 4.6), (60.0, 5.1), (195.0, 5.1)])
+def test_a_rise_goes_on_for_no_longer_than_it_was_seen(lead: float, ahead: float) -> None:
+    values = (2.6,) * 4 + (3.6,) * 4
+    assert rise(rate(*values), POISSON, lead=lead) == pytest.approx(ahead)
 
 
 @pytest.mark.parametrize(

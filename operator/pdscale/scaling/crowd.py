@@ -8,7 +8,7 @@ from pdscale.scaling.demand import Streams
 from pdscale.scaling.history import History
 from pdscale.scaling.holding import crowd_of, served, settling
 from pdscale.scaling.level import level_of_streams
-from pdscale.scaling.mix import CHANCE, LENGTHS_WINDOW, NOW
+from pdscale.scaling.mix import CHANCE, LENGTHS_WINDOW, NOW, foreseen
 from pdscale.scaling.policy import Policy
 
 
@@ -28,13 +28,14 @@ def growth_of(history: History, rate: float, *, present: float) -> float:
 def streams_ahead(
     history: History, policy: Policy, *, growth: float | None, since: Seconds
 ) -> Streams | None:
-    """Requests on decode replicas, and a lead time from now if they go on as in the last minute.
+    """Requests on decode replicas, and a lead time from now if they go on as in the last minute, but not for
+    longer than that.
 
     What arrives less what ends; neither rate alone tells, since rounds wait for their prefill in between.
-    120 now, 60 a minute ago, 75 s ahead: of the 60 more, sqrt(60^2 - 3^2 * 120) = 50 are no chance, so
-    120 + 50 * 75 / 60 = 183. Or what they draw grows ``growth`` times with the rate, if that is more. They
-    are expected to become fewer only where they are of a mix that comes no more (no ``growth``). ``since`` so
-    many seconds the mix is what it is.
+    120 now, 60 a minute ago, 45 s ahead: of the 60 more, sqrt(60^2 - 3^2 * 120) = 50 are no chance, so
+    120 + 50 * 45 / 60 = 157; 75 s or more ahead, 170. Or what they draw grows ``growth`` times with the rate,
+    if that is more. They are expected to become fewer only where they are of a mix that comes no more (no
+    ``growth``). ``since`` so many seconds the mix is what it is.
 
     The first streams on empty replicas are no trend: until some crowds have come, a steady rate makes ever
     more of them. (76 of 4/s after 75 s were taken for 262 to come in 195 s, and three replicas were added
@@ -47,7 +48,7 @@ def streams_ahead(
     if before is None or (growth is not None and _filling_up(history)):
         return here
     changed = math.sqrt(max(0.0, (present - before) ** 2 - CHANCE**2 * max(present, before)))
-    trend = math.copysign(changed, present - before) * policy.lead_time / NOW
+    trend = math.copysign(changed, present - before) * foreseen(policy.lead_time) / NOW
     if growth is None:
         return Streams(max(0.0, present + trend))
     return replace(here, ahead=present + trend) if trend > 0 else here

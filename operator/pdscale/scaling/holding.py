@@ -4,26 +4,38 @@ To keep it costs its time. To take it away, and to start it again when it is nee
 start-up, in which GPUs are held and serve nobody new. Nobody knows when it will be needed again; keeping it
 for exactly as long as the change would cost is never worse than twice the best choice in hindsight (the
 rental problem; for servers Lin et al., INFOCOM 2011, and Lu, Chen and Andrew, TPDS 2013).
+
+That counts GPUs alone. Whoever needs it again also waits for a start-up, less what a trend had announced, and
+that is added: with start-ups of three minutes replicas went between two swings of a load, and each time
+requests of two minutes were late.
 """
 
 import math
 
 from pdscale.model.units import Seconds
 from pdscale.scaling.history import History
-from pdscale.scaling.mix import LENGTHS_WINDOW
+from pdscale.scaling.mix import LENGTHS_WINDOW, foreseen
 from pdscale.scaling.policy import Policy
 from pdscale.scaling.stabilization import Holds
 
 
 def holds(policy: Policy, history: History) -> Holds:
-    """As configured, or each role's start-up and drain."""
+    """As configured, or each role's start-up and drain, and what of a start-up no trend foresees.
+
+    Starts in 60 s, drains in 20 s: 80 s. Starts in 180 s: 180 + 20 + 120 = 320 s.
+    """
     if policy.scale_down_window is not None:
         return Holds(policy.scale_down_window, policy.scale_down_window)
     decode = policy.drain_decode if policy.drain_decode is not None else answering(history)
     prefill = policy.drain_prefill if policy.drain_prefill is not None else policy.slo.ttft
     young = settling(history)
-    hold = policy.start_up_decode + decode
-    return Holds(policy.start_up_prefill + prefill, max(hold, young) if served(history) < young else hold)
+    hold = policy.start_up_decode + decode + _unforeseen(policy.start_up_decode)
+    until = policy.start_up_prefill + prefill + _unforeseen(policy.start_up_prefill)
+    return Holds(until, max(hold, young) if served(history) < young else hold)
+
+
+def _unforeseen(start_up: Seconds) -> Seconds:
+    return start_up - foreseen(start_up)
 
 
 def settling(history: History) -> Seconds:

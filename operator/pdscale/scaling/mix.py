@@ -22,6 +22,15 @@ CHANCE: Final = 3.0  # standard errors: a change by chance once in 700 looks, th
 ALIKE: Final = 1.25  # mean prompts further apart than this factor are two workloads
 
 
+def foreseen(lead: Seconds) -> Seconds:
+    """How much of so many seconds ahead a trend is taken to go on: for as long as it was seen, a minute.
+
+    What rose within a minute was taken to rise for all of a start-up of three. It had stopped long before, and
+    fleets of four had 5 to 19 % more GPU-hours of it.
+    """
+    return min(lead, NOW)
+
+
 def window_of_now(history: History) -> Seconds:
     """How far back "now" reaches: a few samples, or less once enough rounds of another kind have come since.
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from pdscale.model.units import Seconds
 from pdscale.model.workload import NoData
 from pdscale.scaling.level import RISING, Chance, Level, level_of_rate
-from pdscale.scaling.mix import NOW
+from pdscale.scaling.mix import NOW, foreseen
 from pdscale.scaling.policy import Policy
 from pdscale_forecaster.series import Forecast, Series, TooShort
 
@@ -72,11 +72,11 @@ def beyond_counting(forecast: Forecast, *, step: Seconds, burstiness: float = 1.
 
 
 def rise(rate: Series, chance: Chance, *, lead: Seconds) -> float | None:
-    """The rate so many seconds ahead if it goes on rising as in the last two minutes; ``None`` where it does
-    not rise, or by no more than chance.
+    """The rate so many seconds ahead if it goes on rising as in the last two minutes, for a minute at most;
+    ``None`` where it does not rise, or by no more than chance.
 
     3.6/s in the last minute and 2.6/s before: 1.0 is more than 2 * sqrt(2 * 3.6 / 60) = 0.69. The minute's
-    middle is 30 s ago, so 75 s ahead it is 3.6 + 1.0 * 105 / 60 = 5.4/s.
+    middle is 30 s ago, so 45 s ahead it is 3.6 + 1.0 * 75 / 60 = 4.9/s; 60 s ahead, and beyond, 5.1/s.
     """
     count = max(1, round(NOW / rate.step))
     halves = (rate.values[-count:], rate.values[-2 * count : -count])
@@ -86,7 +86,7 @@ def rise(rate: Series, chance: Chance, *, lead: Seconds) -> float | None:
     after, before = math.fsum(newer) / len(newer), math.fsum(older) / len(older)
     if after - before <= RISING * math.sqrt(2 * chance.variance(after, NOW)):
         return None
-    return after + (after - before) * (lead + NOW / 2) / NOW
+    return after + (after - before) * (foreseen(lead) + NOW / 2) / NOW
 
 
 def present(rate: Series, now: Seconds) -> Level:
