@@ -373,7 +373,8 @@ class Scaling(Model):
     """Relative distance from the demand within which the replicas stay."""
     scale_down_window: Annotated[Duration, Between("0s", "24h")] | None = None
     """Replicas go down only to the most that was wanted within this time. Absent: as long as the role's
-    start-up and drain take, which is what a replica costs that goes and comes again."""
+    start-up and drain take, which is what a replica costs that goes and comes again; and once more what
+    of the start-up is beyond a minute, since no trend foresees that."""
     behavior: Behavior = Field(default_factory=Behavior)
     """How fast pools may change; bounds and `gpuBudget` come before it."""
     schedules: Annotated[list[Schedule], Field(max_length=32)] = Field(

@@ -18,6 +18,7 @@ from pdscale.model.pools import Role, Targets
 
 Json = dict[str, Any]
 GOOD_FALSE = ("Paused", "Draining")  # conditions that are as they should be when they do not hold
+_KEPT = "a start-up and a drain, what of the start-up is beyond a minute twice"  # scaling.holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _would_change(seen: Seen) -> Iterator[str]:
             yield f"{role} grows above {more:.3g} rounds/s expected, with lengths as they are"
             if count > int(seen.pool(role).get("minReplicas", 1)):
                 window = seen.scaling.get("scaleDownWindow")
-                lasting = f" for {window}" if window else " for as long as a start-up and a drain take"
+                lasting = f" for {window}" if window else f" for {_KEPT}"
                 less = expected * (count - 1) / need
                 yield f"{role} shrinks below {less:.3g} rounds/s expected{lasting}"
 

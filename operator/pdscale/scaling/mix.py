@@ -25,8 +25,8 @@ ALIKE: Final = 1.25  # mean prompts further apart than this factor are two workl
 def foreseen(lead: Seconds) -> Seconds:
     """How much of so many seconds ahead a trend is taken to go on: for as long as it was seen, a minute.
 
-    What rose within a minute was taken to rise for all of a start-up of three. It had stopped long before, and
-    fleets of four had 5 to 19 % more GPU-hours of it.
+    What rose within a minute was taken to rise for all of a start-up of three. It had stopped long before,
+    and fleets of four had 5 to 19 % more GPU-hours of it.
     """
     return min(lead, NOW)
 

@@ -27,9 +27,10 @@ class Policy:
     that a forecast must cover. ``history`` and ``step`` say which past the forecast sees.
 
     ``scale_down_window`` absent: a replica that is not needed is kept as long as taking it away would cost,
-    its role's start-up and drain. ``drain_*`` are measured drains; absent, they follow from the history.
-    ``flip`` is what a change of role takes after a drain, where the engine allows one. ``behavior`` bounds
-    how fast either pool grows and shrinks, within what bounds and budget demand at once.
+    its role's start-up and drain, and once more what of the start-up no trend foresees. ``drain_*`` are
+    measured drains; absent, they follow from the history. ``flip`` is what a change of role takes after a
+    drain, where the engine allows one. ``behavior`` bounds how fast either pool grows and shrinks, within
+    what bounds and budget demand at once.
 
     ``spare`` replicas are kept beyond the need, ``reserved_gpus`` are all used whatever the need, and
     ``schedules`` raise the minimums at their hours.
