@@ -112,6 +112,7 @@ def answer(given: Given) -> Answer:
             "Pdscale has all GPUs reserved, as the question is which role they have; `GPUs given back` is "
             "the same rule at its usual work, the fewest GPUs that will do.",
             "The fluid bound of 1.75 times the best split knows no drains.",
+            "Changes are of one role's number: a replica that goes from one role to the other is two.",
         ),
     )
 
