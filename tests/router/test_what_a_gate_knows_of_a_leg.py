@@ -1,30 +1,39 @@
 """What a leg costs depends on the history that its new tokens look at, and on whether that can be read."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from fakes.engine import KvWorld
 from fakes.fleet import Fleet, eventually, running_fleet
 from fakes.scripted import Fault
+from pdscale.router import assembly
 from pdscale.router.flows.gate import Gate
+from pdscale.router.flows.tools import Tools
 from pdscale.router.policies import QueueOrder
+from pdscale.router.settings import Settings
 
 WORDS = "some words " * 200
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
-    """(new, history) of each leg that comes to a gate."""
+    """(new, history) of each leg that a gate prices. (Compiled methods cannot be watched, attributes can.)"""
     seen: list[tuple[float, float]] = []
-    serve = Gate.serve
+    build = assembly._gate
 
-    async def noting(gate: Gate, request: Any, outlet: Any, *, tokens: float, history: float) -> int:
-        seen.append((tokens, history))
-        return await serve(gate, request, outlet, tokens=tokens, history=history)
+    def watched(tools: Tools, settings: Settings) -> Gate:
+        gate = build(tools, settings)
+        price = gate.seconds_of
 
-    monkeypatch.setattr(Gate, "serve", noting)
+        def noting(new: float, history: float) -> float:
+            seen.append((new, history))
+            return price(new, history)
+
+        gate.seconds_of = noting
+        return gate
+
+    monkeypatch.setattr(assembly, "_gate", watched)
     return seen
 
 
