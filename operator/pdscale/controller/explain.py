@@ -162,9 +162,8 @@ def _would_change(seen: Seen) -> Iterator[str]:
             yield f"{role} grows above {more:.3g} rounds/s expected, with lengths as they are"
             if count > int(seen.pool(role).get("minReplicas", 1)):
                 window = seen.scaling.get("scaleDownWindow")
-                lasting = f" for {window}" if window else f" for {_KEPT}"
                 less = expected * (count - 1) / need
-                yield f"{role} shrinks below {less:.3g} rounds/s expected{lasting}"
+                yield f"{role} shrinks below {less:.3g} rounds/s expected for {window or _KEPT}"
 
 
 def _expected(seen: Seen) -> float | None:

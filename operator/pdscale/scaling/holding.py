@@ -20,22 +20,24 @@ from pdscale.scaling.stabilization import Holds
 
 
 def holds(policy: Policy, history: History) -> Holds:
-    """As configured, or each role's start-up and drain, and what of a start-up no trend foresees.
-
-    Starts in 60 s, drains in 20 s: 80 s. Starts in 180 s: 180 + 20 + 120 = 320 s.
-    """
+    """As configured, or as long as each role's change costs."""
     if policy.scale_down_window is not None:
         return Holds(policy.scale_down_window, policy.scale_down_window)
     decode = policy.drain_decode if policy.drain_decode is not None else answering(history)
     prefill = policy.drain_prefill if policy.drain_prefill is not None else policy.slo.ttft
     young = settling(history)
-    hold = policy.start_up_decode + decode + _unforeseen(policy.start_up_decode)
-    until = policy.start_up_prefill + prefill + _unforeseen(policy.start_up_prefill)
-    return Holds(until, max(hold, young) if served(history) < young else hold)
+    hold = _cost(policy.start_up_decode, decode)
+    return Holds(
+        _cost(policy.start_up_prefill, prefill), max(hold, young) if served(history) < young else hold
+    )
 
 
-def _unforeseen(start_up: Seconds) -> Seconds:
-    return start_up - foreseen(start_up)
+def _cost(start_up: Seconds, drain: Seconds) -> Seconds:
+    """Of a change: its start-up and drain, and what of the start-up no trend foresees.
+
+    Starts in 60 s, drains in 20 s: 80 s. Starts in 180 s: 180 + 20 + 120 = 320 s.
+    """
+    return start_up + drain + start_up - foreseen(start_up)
 
 
 def settling(history: History) -> Seconds:
