@@ -92,7 +92,7 @@ LINES: Final = (
         OrderName.AMPD_WINDOW,
         Rule("later", PlacementName.AMPD, later_only),
     ),
-    Line("CostBased", OrderName.SHORTEST_REMAINING, Rule("ours", PlacementName.COST_BASED)),
+    Line("CostBased", OrderName.FEWEST_LATE, Rule("ours", PlacementName.COST_BASED)),
 )
 
 

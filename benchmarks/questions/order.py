@@ -68,7 +68,7 @@ def answer(given: Given) -> Answer:
     )
     found = given.each(searched, asked)
     labels = [(rule.label, str(order)) for rule, order in pairs]
-    by = dict(zip([*labels, (NOW, str(OrderName.SHORTEST_REMAINING))], found, strict=True))
+    by = dict(zip([*labels, (NOW, str(OrderName.FEWEST_LATE))], found, strict=True))
     return Answer(
         title="Question 2: the order of prefills, and deflection",
         question="Rounds per second by order and by whether first rounds may go to decode replicas; "
@@ -107,16 +107,16 @@ def _table(by: Found) -> Table:
 
 def _goals(by: Found) -> list[Row]:
     rows = []
-    fcfs, shortest = str(OrderName.FCFS), str(OrderName.SHORTEST_REMAINING)
+    fcfs, default = str(OrderName.FCFS), str(OrderName.FEWEST_LATE)
     ours = str(PlacementName.COST_BASED)
     bases = {
         "order and deflection": (PLAIN, fcfs),
-        "deflection alone": (PLAIN, shortest),
+        "deflection alone": (PLAIN, default),
         "order alone": (ours, fcfs),
     }
     for target in (Target(0.9), Target(0.99)):
         for name, base in bases.items():
-            most, least = by[ours, shortest][target], by[base][target]
+            most, least = by[ours, default][target], by[base][target]
             if most.verdict is None or least.verdict is None:
                 continue
             goal = _GOAL if target.share == 0.99 and name == "order and deflection" else None

@@ -41,7 +41,7 @@ HERE: Final = Interpreter(
 )
 MODULES: Final[Mapping[str, str]] = {
     "engines": "answers hygiene splice ledger history vllm capability",
-    "placement": "admission binding candidates continuity correction exchange freshness identity "
+    "placement": "admission binding candidates continuity correction exchange fewest_late freshness identity "
     "lengths named ordering pledged policy prefills session_log shortest window",
     "router": "guard meters sums surface traffic",
     "router/fleet": "loads own peers roster",

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdscale.placement.admission import Admission
+from pdscale.placement.fewest_late import FewestLate
 from pdscale.placement.ordering import (
     FCFS,
     AMPDWindow,
@@ -24,6 +25,7 @@ QUEUES: dict[str, Callable[[], Queue]] = {
     "EarliestDeadline": lambda: Sorted(EarliestDeadline()),
     "ShortestRemaining": lambda: Sorted(ShortestRemaining()),
     "AMPDWindow": AMPDWindow,
+    "FewestLate": FewestLate,
 }
 queues = pytest.mark.parametrize("new", QUEUES.values(), ids=QUEUES)
 
@@ -156,6 +158,8 @@ def test_short_legs_do_not_wait_behind_a_heap_of_long_ones() -> None:
     [
         (lambda: ShortestRemaining(0), "ageing must be above 0, got 0"),
         (lambda: AMPDWindow(0), r"window must be in 1\.\.6, got 0"),
+        (lambda: FewestLate(ageing=0), "ageing must be above 0, got 0"),
+        (lambda: FewestLate(alpha=1.1), r"alpha must be above 0 and at most 1, got 1\.1"),
         (lambda: leg(-1), "leg.seconds must be at least 0, got -1"),
         (lambda: Admission(Sorted(FCFS()), at_once=0), r"admission\.at_once must be at least 1, got 0"),
     ],

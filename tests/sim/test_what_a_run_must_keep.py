@@ -17,6 +17,7 @@ from pdscale.placement.admission import Admission
 from pdscale.placement.ampd import AMPD
 from pdscale.placement.baselines import AlwaysLocal, AlwaysRemote, ConServe, Threshold
 from pdscale.placement.cost import CostBased
+from pdscale.placement.fewest_late import FewestLate
 from pdscale.placement.ordering import FCFS, AMPDWindow, EarliestDeadline, ShortestRemaining, Sorted
 from pdscale.placement.table import table_of
 from pdscale.sim.limits import Chunking, EngineSetup
@@ -98,6 +99,7 @@ def test_every_token_is_accounted_for_under_every_policy(name: str) -> None:
         pytest.param(lambda: Sorted(EarliestDeadline()), id="EarliestDeadline"),
         pytest.param(lambda: Sorted(ShortestRemaining()), id="ShortestRemaining"),
         pytest.param(AMPDWindow, id="AMPDWindow"),
+        pytest.param(FewestLate, id="FewestLate"),
     ],
 )
 def test_every_order_serves_everybody(queue) -> None:  # type: ignore[no-untyped-def]

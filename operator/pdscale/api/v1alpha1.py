@@ -404,8 +404,9 @@ class Router(Model):
     """Where a round is prefilled; `CostBased` and `AMPD` go by load, the others by the round alone."""
     threshold_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """For `Threshold`: rounds of so many new tokens or more are prefilled remotely; 512 unless given."""
-    queue_order: Literal["FCFS", "AMPDWindow", "ShortestRemaining"] = "ShortestRemaining"
-    """In which order prefills wait for a prefill engine; `ShortestRemaining` ages them, so none starves."""
+    queue_order: Literal["FCFS", "AMPDWindow", "ShortestRemaining", "FewestLate"] = "FewestLate"
+    """In which order prefills wait for a prefill engine; `FewestLate` has as many as can be within their TTFT
+    go by deadline, `ShortestRemaining` the short ones first. Both age the others, so none starves."""
     admit: Annotated[int, Field(ge=1, le=1024)] = 2
     """How many prefills a prefill engine is given at a time; the rest wait in our order."""
     reject_late: bool = False

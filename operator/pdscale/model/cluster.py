@@ -18,7 +18,7 @@ class Load:
 
     ``queued_tokens`` are uncached prompt tokens waiting or in prefill; ``resident_tokens`` the KV
     of running streams. ``ttft`` and ``itl`` are means over the recent window, absent while it is
-    empty. ``backlog`` is how long the work that is here will take as its own gate predicts, absent
+    empty. ``backlog`` is how long a round that comes now would wait as its own gate predicts, absent
     where there is no gate: a long prompt's last tokens take far longer than as many of short ones.
     """
 

@@ -49,7 +49,7 @@ class Admission:
         """The leg to give to the engine now, if there is one and room for it."""
         if len(self._admitted) >= self.at_once or not self.queue:
             return None
-        leg = self.queue.pop(now)
+        leg = self.queue.pop(max(now, self._until))  # it begins when what is there is through
         self._admitted[leg] = None
         self._until = max(self._until, now) + leg.seconds
         return leg
@@ -67,8 +67,8 @@ class Admission:
         return max(now, self._until) + self.queue.ahead(leg) + leg.seconds
 
     def backlog(self, now: Seconds) -> Seconds:
-        """All work that is here, on the engine and waiting."""
-        return max(0.0, self._until - now) + self.queue.work
+        """What a leg that comes now would wait for: work on the engine, and what presses in the queue."""
+        return max(0.0, self._until - now) + self.queue.pressing
 
     @property
     def admitted(self) -> int:

@@ -49,11 +49,14 @@ class PrefillLeg:
 
 
 class Queue(Protocol):
-    """``work`` is the sum of the waiting legs' seconds; ``ahead`` the part that would run before a leg
-    which arrives now."""
+    """``work`` is the sum of the waiting legs' seconds; ``pressing`` the part that goes before whoever comes
+    next, as far as that depends on nothing but the order; ``ahead`` what goes before this very leg."""
 
     @property
     def work(self) -> Seconds: ...
+
+    @property
+    def pressing(self) -> Seconds: ...
 
     def push(self, leg: PrefillLeg) -> None: ...
 
@@ -114,6 +117,10 @@ class Sorted:
     def work(self) -> Seconds:
         return self._work
 
+    @property
+    def pressing(self) -> Seconds:
+        return self._work
+
     def push(self, leg: PrefillLeg) -> None:
         key = self.order.key(leg)
         self._pushed += 1
@@ -170,6 +177,10 @@ class AMPDWindow:
     @property
     def work(self) -> Seconds:
         return sum(entry.leg.seconds for entry in self._waiting)
+
+    @property
+    def pressing(self) -> Seconds:
+        return self.work
 
     def push(self, leg: PrefillLeg) -> None:
         self._waiting.append(_Passed(leg))

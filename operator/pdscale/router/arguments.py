@@ -98,7 +98,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--placement", choices=tuple(PolicyName), default=PolicyName.COST_BASED)
     add("--threshold-tokens", type=int, default=THRESHOLD_TOKENS, help="for placement Threshold")
     add("--placement-table", default="", help="for placement Table, a table in JSON instead of the profile's")
-    add("--queue-order", choices=tuple(QueueOrder), default=QueueOrder.SHORTEST_REMAINING)
+    add("--queue-order", choices=tuple(QueueOrder), default=QueueOrder.FEWEST_LATE)
     add("--admit", type=int, default=ADMIT, help="prefill legs that the engine has at a time")
     add("--reject-late", action="store_true", help="refuse prefill legs that would miss the TTFT limit")
     add("--profile", default="", help="name of a built-in profile")

@@ -15,6 +15,7 @@ from pdscale.placement.ampd import AMPD
 from pdscale.placement.baselines import AlwaysLocal, AlwaysRemote, ConServe, Threshold
 from pdscale.placement.correction import Correction
 from pdscale.placement.cost import CostBased
+from pdscale.placement.fewest_late import FewestLate
 from pdscale.placement.ordering import FCFS, AMPDWindow, Queue, ShortestRemaining, Sorted
 from pdscale.placement.policy import PlacementPolicy
 from pdscale.placement.table import Table, table_of
@@ -34,6 +35,7 @@ class QueueOrder(StrEnum):
     FCFS = "FCFS"
     AMPD_WINDOW = "AMPDWindow"
     SHORTEST_REMAINING = "ShortestRemaining"
+    FEWEST_LATE = "FewestLate"
 
 
 # Peers set 256 (vllm-router's design), 1000 and 2048 (Dynamo). 512 is the one that the headroom study ran.
@@ -82,6 +84,8 @@ def queue_of(order: QueueOrder) -> Queue:
             return AMPDWindow()
         case QueueOrder.SHORTEST_REMAINING:
             return Sorted(ShortestRemaining())
+        case QueueOrder.FEWEST_LATE:
+            return FewestLate()
 
 
 def admission_of(order: QueueOrder, *, admit: int = ADMIT, reject_late: bool = False) -> Admission:

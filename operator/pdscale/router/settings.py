@@ -42,7 +42,7 @@ class Settings:
     placement: PolicyName = PolicyName.COST_BASED
     threshold_tokens: int = THRESHOLD_TOKENS
     placement_table: Table | None = None
-    queue_order: QueueOrder = QueueOrder.SHORTEST_REMAINING
+    queue_order: QueueOrder = QueueOrder.FEWEST_LATE
     admit: int = ADMIT
     reject_late: bool = False
     profile: Profile | None = None

@@ -66,6 +66,7 @@ class OrderName(StrEnum):
     FCFS = "FCFS"
     AMPD_WINDOW = "AMPDWindow"
     SHORTEST_REMAINING = "ShortestRemaining"
+    FEWEST_LATE = "FewestLate"
     EARLIEST_DEADLINE = "EarliestDeadline"
 
 
@@ -264,7 +265,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     flag("overhead", duration(), 0.0, "TIME", "before each round is placed"),
     flag("placement", several(one_of(PlacementName)), (), "NAME[,NAME]", f"{', '.join(PlacementName)}"),
     flag("threshold-tokens", count(least=1), int(THRESHOLD_TOKENS), "N", "Threshold: remote from here on"),
-    flag("order", one_of(OrderName), OrderName.SHORTEST_REMAINING, "NAME", f"{', '.join(OrderName)}"),
+    flag("order", one_of(OrderName), OrderName.FEWEST_LATE, "NAME", f"{', '.join(OrderName)}"),
     flag("admit", count(least=1), ADMIT, "N", "prefill legs on an engine at a time"),
     flag("reject-late", yes_or_no, False, "true|false", "prefill gates refuse what they cannot do in time"),
     flag("history-moves", yes_or_no, True, "true|false", "prefill replicas can read a decode replica's KV"),
