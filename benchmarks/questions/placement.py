@@ -6,7 +6,7 @@ static disaggregation as DistServe has it: everything remote, first come, first 
 knows all queues as they are.
 
 *Ours* is ``CostBased`` on the split that all have, or on one pool of all replicas, which does the same as
-``Colocated`` does; before any run ``placement.split`` says which, from the profile and the workload's means.
+``Colocated`` does; before any run ``perf.split`` says which, from the profile and the workload's means.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ from benchmarks.questions.workloads import FLEETS, LOADS, WORKLOADS, settings_of
 from benchmarks.rows import Goal, Row
 from pdscale.model.pools import Targets
 from pdscale.model.workload import NoData
-from pdscale.placement.split import carried, worth_most
+from pdscale.perf.split import carried, worth_most
 from pdscale.scenarios.building import first_fleet
 from pdscale.scenarios.engines import models_of
 from pdscale.scenarios.settings import ALL_PLACEMENTS, PlacementName, Settings
@@ -71,7 +71,7 @@ def answer(given: Given) -> Answer:
             "One fleet per workload, for all rules; colocated engines have all of its GPUs. In "
             "brackets the other seeds' percentages at the load found on the first one. `none`: missed "
             "at the least load tried.",
-            "`ours` is CostBased on that fleet, or on all its GPUs as one pool where `placement.split` "
+            "`ours` is CostBased on that fleet, or on all its GPUs as one pool where `perf.split` "
             "predicts that this carries more. On one pool CostBased does what Colocated does, to the bit.",
             "AlwaysRemote, Threshold, ConServe and Table count what they have sent themselves since a "
             "replica spoke; loads are as live, and of the instant for `AlwaysRemote, FCFS`.",

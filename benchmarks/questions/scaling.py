@@ -41,16 +41,19 @@ class Contender:
     """Who places and who scales; ``fleet`` is what it begins with, 4P+4D unless given.
 
     ``thrifty``: GPUs that are not needed are given back, where all others have the whole budget reserved.
+    ``any_split``: down to no prefill replica, which is one pool, where all others keep one.
     """
 
     placement: PlacementName
     scaling: ScalingName
     fleet: Targets | None = None
     thrifty: bool = False
+    any_split: bool = False
 
     def __str__(self) -> str:
         fleet = "" if self.fleet is None else f" {self.fleet}"
-        return f"{self.placement} + {self.scaling}{fleet}{', GPUs given back' if self.thrifty else ''}"
+        more = ", GPUs given back" if self.thrifty else ", 0P+8D too" if self.any_split else ""
+        return f"{self.placement} + {self.scaling}{fleet}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ DISTSERVE: Final = Contender(PlacementName.ALWAYS_REMOTE, ScalingName.STATIC)
 VLLM: Final = Contender(PlacementName.COLOCATED, ScalingName.STATIC)
 RATIO: Final = Contender(PlacementName.ALWAYS_REMOTE, ScalingName.PDSCALE)
 OURS: Final = Contender(PlacementName.COST_BASED, ScalingName.PDSCALE)
+POOLING: Final = Contender(PlacementName.COST_BASED, ScalingName.PDSCALE, any_split=True)
 THRIFTY: Final = Contender(PlacementName.COST_BASED, ScalingName.PDSCALE, thrifty=True)
 DOPD: Final = Contender(PlacementName.ALWAYS_REMOTE, ScalingName.DOPD)
 FORESEEN: Final = Contender(PlacementName.ALWAYS_REMOTE, ScalingName.CLAIRVOYANT)
@@ -109,6 +113,8 @@ def answer(given: Given) -> Answer:
             "takes minutes, and short phases end before the fleet has followed.",
             "Splits are fixed for good. `CostBased` also prefills on decode replicas, so its best split has "
             "few prefill replicas, and a ratio has less to gain.",
+            "`0P+8D too` may do without prefill replicas (`prefill.minReplicas: 0`): one pool that prefills "
+            "for itself, which is what colocated engines are; all others keep one of each role.",
             "Pdscale has all GPUs reserved, as the question is which role they have; `GPUs given back` is "
             "the same rule at its usual work, the fewest GPUs that will do.",
             "The fluid bound of 1.75 times the best split knows no drains.",
@@ -130,7 +136,7 @@ def _inversion(given: Given, *, minutes: int) -> Part:
     settings = given.settings(
         workload="phase-inversion", duration=f"{4 * minutes}m", flip=FLIP, rate="8", **FLEET
     )
-    contenders = (*STATIC, *ROUTED, RATIO, OURS, THRIFTY, VLLM, FORESEEN, DOPD)
+    contenders = (*STATIC, *ROUTED, RATIO, OURS, POOLING, THRIFTY, VLLM, FORESEEN, DOPD)
     found = given.each(partial(carried, settings), contenders)
     by = {c.contender: c for c in found}
     static = max((by[s] for s in STATIC), key=lambda c: c.goodput)
@@ -141,9 +147,11 @@ def _inversion(given: Given, *, minutes: int) -> Part:
     goals = [
         _ratio("goodput over best split", by[RATIO], static, f"{where}, AlwaysRemote", 1.5),
         _ratio("goodput over best split", by[OURS], static, f"{where}, CostBased", 1.5),
+        _ratio("goodput over best split", by[POOLING], static, f"{where}, CostBased, 0P+8D too", 1.5),
         _ratio("goodput over best split under the same router", by[OURS], routed, f"{where}, CostBased", 1.0),
         _ratio("goodput over clairvoyant", by[RATIO], by[FORESEEN], where, 0.85),
         _ratio("goodput over colocated", by[OURS], by[VLLM], where, None),
+        _ratio("goodput over colocated", by[POOLING], by[VLLM], f"{where}, 0P+8D too", None),
     ]
     for ours in same[:2]:
         for other, name in ((same[2], "DistServe-like"), (same[3], "vLLM-like")):
@@ -184,6 +192,8 @@ def at_rate(settings: Settings, rate: float, contender: Contender) -> Carried:
 def _run(settings: Settings, contender: Contender, rate: float, seed: int) -> Run:
     case = Case(contender.placement, contender.scaling, 1.0, seed, contender.fleet)
     reserved = 0 if contender.thrifty else settings.limits.budget
+    if contender.any_split:
+        settings = replace(settings, min_prefill=0, max_decode=REPLICAS)
     return run_case(replace(settings, rate=rate, reserved_gpus=reserved), case)
 
 

@@ -31,6 +31,7 @@ def policy(**changes: object) -> Policy:
         "gpu_budget": 12,
         "profile": BUILTIN["llama-2-70b-a100-tp8-2023"],
         "scale_down_window": 0.0,
+        "either_prefills": False,  # where it may, a split is chosen: test_a_fixed_total.py
     }
     return Policy(**{**settings, **changes})  # type: ignore[arg-type]
 

@@ -33,7 +33,8 @@ class Policy:
     what bounds and budget demand at once.
 
     ``spare`` replicas are kept beyond the need, ``reserved_gpus`` are all used whatever the need, and
-    ``schedules`` raise the minimums at their hours.
+    ``schedules`` raise the minimums at their hours. ``either_prefills``: the router sends a prefill to
+    whichever side has time for it (`CostBased`), so a split's prefill replicas are not all that prefill.
 
     ``calibrate``: the profile is corrected by the pace of engines; ``engines`` tells those of one build and
     setting from others, of which what was learned does not hold.
@@ -61,6 +62,7 @@ class Policy:
     behavior: Behavior = field(default_factory=Behavior)
     spare: Targets = field(default_factory=lambda: Targets(0, 0))
     reserved_gpus: int = 0
+    either_prefills: bool = True
     schedules: tuple[Schedule, ...] = ()
     calibrate: bool = True
     engines: str = ""

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pdscale.model.plan import Plan, Reason
 from pdscale.model.pools import Role, Targets
 from pdscale.model.units import Seconds
-from pdscale.model.workload import NoData
+from pdscale.model.workload import NoData, Workload
 from pdscale.scaling.demand import NOTHING, Demand
+from pdscale.scaling.fixed_total import best_split
 from pdscale.scaling.policy import Policy
 from pdscale.scaling.schedule import floor_of, raised
 
@@ -36,9 +37,20 @@ def needed_of(current: Targets, policy: Policy) -> Targets:
     return Targets(*(max(0, current.of(r) - policy.spare.of(r)) for r in Role))
 
 
-def beyond_need(plan: Plan, demand: Demand | NoData, policy: Policy, *, current: Targets) -> Plan:
+def beyond_need(
+    plan: Plan,
+    demand: Demand | NoData,
+    policy: Policy,
+    *,
+    current: Targets,
+    arriving: Workload | NoData,
+) -> Plan:
     """A plan for what is needed, with spare replicas and on all reserved GPUs."""
-    return _on_reserved(_with_spare(plan, policy), demand, policy, current=current)
+    plan = _with_spare(plan, policy)
+    split = _either_prefills(plan, demand, policy, current=current, arriving=arriving)
+    if split is None:
+        return _on_reserved(plan, demand, policy, current=current)
+    return plan.then(Reason.RESERVED, split, f"{policy.reserved_gpus} GPUs are reserved")
 
 
 def _with_spare(plan: Plan, policy: Policy) -> Plan:
@@ -48,6 +60,24 @@ def _with_spare(plan: Plan, policy: Policy) -> Plan:
     targets = Targets(*(plan.targets.of(r) + policy.spare.of(r) for r in Role))
     targets = _within_maximums(targets, policy)
     return plan.then(Reason.SPARE, targets, f"{policy.spare} beyond the need")
+
+
+def _either_prefills(
+    plan: Plan,
+    demand: Demand | NoData,
+    policy: Policy,
+    *,
+    current: Targets,
+    arriving: Workload | NoData,
+) -> Targets | None:
+    """The split of all reserved GPUs that carries most, where decode replicas prefill as the router sees fit
+    and no more than what is reserved is needed."""
+    if isinstance(demand, NoData) or isinstance(arriving, NoData) or not policy.either_prefills:
+        return None
+    held = policy.gpus.held_by(_within_maximums(plan.targets, policy))
+    if not 0 < policy.reserved_gpus >= min(held, policy.gpu_budget):
+        return None
+    return best_split(arriving, demand, policy, total=policy.reserved_gpus, current=current)
 
 
 def _on_reserved(plan: Plan, demand: Demand | NoData, policy: Policy, *, current: Targets) -> Plan:

@@ -48,7 +48,7 @@ def scenario_of(
         slo=settings.slo,
         placement=_placement(settings, placement, models.profile),
         admission=lambda: _admission(settings),
-        scaler=scaler_of(scaling, settings, models.profile, traffic),
+        scaler=scaler_of(scaling, settings, models.profile, traffic, placement=placement),
         history_moves=settings.history_moves,
         pool_tokens=settings.kv_pool,
         load_age=settings.load_age,

@@ -21,7 +21,7 @@ from pdscale.scaling.rivals.hpa import HPA
 from pdscale.scaling.rivals.keda import KEDA
 from pdscale.scaling.rivals.kthena import Band, Kthena
 from pdscale.scaling.rivals.reactive import FixedRatio, Reactive
-from pdscale.scenarios.settings import HELD, ScalingName, Settings
+from pdscale.scenarios.settings import HELD, PlacementName, ScalingName, Settings
 from pdscale.scenarios.traffic import foreseen
 from pdscale.sim.scaler import LiveScaler, Scaler
 from pdscale.sim.traffic import Traffic
@@ -30,7 +30,7 @@ RATIO_BAND = 2.0
 
 
 def scaler_of(
-    name: ScalingName, settings: Settings, profile: Profile, traffic: Traffic
+    name: ScalingName, settings: Settings, profile: Profile, traffic: Traffic, *, placement: PlacementName
 ) -> Callable[[], Scaler] | None:
     """``None`` for rules that keep the numbers they begin with."""
     if name in HELD:
@@ -56,10 +56,12 @@ def scaler_of(
         case ScalingName.CLAIRVOYANT:
             future = foreseen(traffic, pace=settings.tpot / 2)
             return lambda: Clairvoyant(limits, profile, slo, future, 2 * lead)
-    return lambda: LiveScaler(_ours(settings), policy_of(settings, profile))
+    return lambda: LiveScaler(_ours(settings), policy_of(settings, profile, placement=placement))
 
 
-def policy_of(settings: Settings, profile: Profile) -> Policy:
+def policy_of(
+    settings: Settings, profile: Profile, *, placement: PlacementName = PlacementName.COST_BASED
+) -> Policy:
     """The operator's policy as a ServingDeployment with these settings would give it."""
     limits = settings.limits
     return Policy(
@@ -78,6 +80,7 @@ def policy_of(settings: Settings, profile: Profile) -> Policy:
         flip=settings.flip,
         spare=Targets(settings.spare_prefill, settings.spare_decode),
         reserved_gpus=settings.reserved_gpus,
+        either_prefills=placement is PlacementName.COST_BASED,
     )
 
 

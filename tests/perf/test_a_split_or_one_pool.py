@@ -11,7 +11,7 @@ from pdscale.model.slo import SLO
 from pdscale.model.workload import Workload
 from pdscale.perf.builtin import BUILTIN
 from pdscale.perf.capacity import Limit
-from pdscale.placement.split import carried, worth_most
+from pdscale.perf.split import carried, worth_most
 
 PROFILE = BUILTIN["llama-3.1-8b-h200"]
 LIMITS = SLO(1.0, 0.025, 0.95)
