@@ -14,7 +14,7 @@ from pdscale.placement.ampd import AMPD
 from pdscale.placement.baselines import AlwaysLocal, AlwaysRemote
 from pdscale.placement.correction import Correction
 from pdscale.placement.cost import CostBased
-from pdscale.placement.ordering import ShortestRemaining, Sorted
+from pdscale.placement.fewest_late import FewestLate
 from pdscale.placement.policy import PlacementPolicy
 from pdscale.sim.limits import EngineSetup
 from pdscale.sim.records import Result
@@ -52,7 +52,7 @@ def timed(policy: str, traffic: Traffic) -> Timed:
         setup,
         LIMITS,
         placement=POLICIES[policy],
-        admission=lambda: Admission(Sorted(ShortestRemaining())),
+        admission=lambda: Admission(FewestLate()),
     )
     started = time.process_time()
     result = simulate(plan, traffic, seed=1)

@@ -111,7 +111,7 @@ def test_step_lines_that_end_are_followed_by_the_next_one() -> None:
             return StepLine(0.01 - 110e-5, 2e-5, math.inf)
 
     plain = linear()
-    model = Bent(**{name: getattr(plain, name) for name in plain.__slots__})
+    model = Bent(**vars(plain))
     result = simulate(scenario(1, 1, model), singles([(0.0, 100, 20)]), seed=1)
     steps = [model.step_line(1, c).seconds(c) for c in range(100, 120)]
     assert result.finished[0] == pytest.approx(sum(steps), rel=1e-12)

@@ -19,7 +19,7 @@ from pdscale.model.units import Seconds, Tokens
 from pdscale.perf.model import StepLine
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for mypyc: a simulation asks these some forty times a round
 class Segment:
     """Coefficients that hold up to and including ``up_to`` (tokens or sequences)."""
 
@@ -32,7 +32,7 @@ class Segment:
         return max(0.0, self.fixed + self.per_item * items + self.per_pair * pairs)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Profile:
     """Measured performance of one replica of one model on one kind of GPU.
 
