@@ -19,7 +19,7 @@ from pdscale.model.units import Seconds, Tokens
 from pdscale.perf.model import StepLine
 
 
-@dataclass(frozen=True)  # without slots, for mypyc: a simulation asks these some forty times a round
+@dataclass(frozen=True)  # without slots, for mypyc: a simulated round asks these a dozen times
 class Segment:
     """Coefficients that hold up to and including ``up_to`` (tokens or sequences)."""
 
