@@ -52,8 +52,7 @@ def test_long_prompts_with_short_answers_need_no_other_split_than_reasoning() ->
 def test_short_answers_bear_few_prefills_beside_them() -> None:
     code = of(40.0, 2048, 28)
     assert chosen(code, LARGE, Targets(1, 7)).prefill >= 6
-    # By the means of the stages 1P+7D carries it.
-    assert carried(Targets(1, 7), code, LARGE.profile, LARGE.slo).rate < 30 < 40
+    assert carried(Targets(1, 7), code, LARGE.profile, LARGE.slo).rate < 30
 
 
 def test_a_split_stays_while_it_carries_the_load_with_the_tolerance_to_spare() -> None:

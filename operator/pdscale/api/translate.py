@@ -76,7 +76,7 @@ def policy(spec: Spec, profile: Profile) -> Policy:
             behavior=Behavior(_pace(spec.scaling.behavior.scale_up), _pace(spec.scaling.behavior.scale_down)),
             spare=Targets(spec.prefill.spare_replicas, spec.decode.spare_replicas),
             reserved_gpus=spec.reserved_gpus,
-            either_prefills=spec.router.placement == "CostBased" and spec.engine.type != "SGLang",
+            either_prefills=spec.router.placement == "CostBased" and not has_own_role(spec),
             schedules=tuple(map(_schedule, spec.scaling.schedules)),
             calibrate=spec.profile.calibration == "Enabled",
             engines=_engines(spec),

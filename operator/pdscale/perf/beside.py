@@ -26,9 +26,9 @@ from pdscale.model.units import Seconds
 from pdscale.model.workload import Workload
 from pdscale.perf.capacity import prefill_service, resident_tokens
 from pdscale.perf.model import PerformanceModel
+from pdscale.perf.queueing import largest
 
 _QUANTILES: Final = tuple(NormalDist().inv_cdf((k + 0.5) / 6) for k in range(6))
-_HALVINGS: Final = 16
 
 
 def late_share(
@@ -60,13 +60,11 @@ def _step(rate: float, workload: Workload, profile: PerformanceModel) -> Seconds
     def too_few(streams: float) -> bool:
         return streams < rate * out * profile.step_seconds(streams, streams * resident)
 
-    low, high = 0.0, float(profile.max_sequences)
-    if too_few(high):
+    most = float(profile.max_sequences)
+    if too_few(most):
         return math.inf
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if too_few(middle) else (low, middle)
-    return profile.step_seconds(high, high * resident)
+    streams = largest(too_few, most)
+    return profile.step_seconds(streams, streams * resident)
 
 
 def _lengths(workload: Workload) -> list[float]:

@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import Final
 
 from pdscale.model.units import Seconds
-from pdscale.placement.ordering import PrefillLeg, ShortestRemaining
+from pdscale.placement.ordering import PrefillLeg, ShortestRemaining, Sorted
 
 _deadline: Final = attrgetter("deadline")
 
@@ -36,19 +36,16 @@ class FewestLate:
     ageing: float = 0.03
     alpha: float = 0.9
     _in_time: list[PrefillLeg] = field(default_factory=list)  # by deadline
-    _late: list[tuple[float, int, PrefillLeg]] = field(default_factory=list)  # a heap
-    _given_up: int = 0
-    _work: Seconds = 0.0
-    _aged: ShortestRemaining = field(init=False)
+    _late: Sorted = field(init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 1:
             raise ValueError(f"alpha must be above 0 and at most 1, got {self.alpha}")
-        self._aged = ShortestRemaining(self.ageing)
+        self._late = Sorted(ShortestRemaining(self.ageing))
 
     @property
     def work(self) -> Seconds:
-        return self._work
+        return self.pressing + self._late.work
 
     @property
     def pressing(self) -> Seconds:
@@ -58,30 +55,23 @@ class FewestLate:
 
     def push(self, leg: PrefillLeg) -> None:
         insort(self._in_time, leg, key=_deadline)
-        self._work += leg.seconds
 
     def pop(self, now: Seconds) -> PrefillLeg:
         """Who is next if it begins at ``now``."""
-        if not len(self):
-            raise IndexError("pop from an empty queue")
         self._give_up(now)
-        # A key is size + ageing * arrival: below ageing * now, the leg has waited for size / ageing.
-        if self._late and (not self._in_time or self._late[0][0] <= self.ageing * now):
-            leg = heapq.heappop(self._late)[2]
-        else:
-            leg = self._next(now)
-            self._in_time.remove(leg)
-        self._gone(leg)
+        # A key is size + ageing * arrival: up to ageing * now, the leg has waited for size / ageing.
+        if not self._in_time or self._late.least_key() <= self.ageing * now:
+            return self._late.pop(now)
+        leg = self._next(now)
+        self._in_time.remove(leg)
         return leg
 
     def discard(self, leg: PrefillLeg) -> None:
         """A leg that nobody waits for any more; one that is not here is none of our business."""
-        before = len(self)
-        self._in_time = [other for other in self._in_time if other is not leg]
-        self._late = [entry for entry in self._late if entry[2] is not leg]
-        heapq.heapify(self._late)
-        if len(self) < before:
-            self._gone(leg)
+        if leg in self._in_time:
+            self._in_time.remove(leg)
+        else:
+            self._late.discard(leg)
 
     def ahead(self, leg: PrefillLeg) -> Seconds:
         return sum(other.seconds for other in self._in_time if other.deadline <= leg.deadline)
@@ -89,21 +79,17 @@ class FewestLate:
     def __len__(self) -> int:
         return len(self._in_time) + len(self._late)
 
-    def _gone(self, leg: PrefillLeg) -> None:
-        self._work = self._work - leg.seconds if len(self) else 0.0
-
     def _due(self, leg: PrefillLeg) -> Seconds:
         return leg.arrived + self.alpha * (leg.deadline - leg.arrived)
 
     def _give_up(self, now: Seconds) -> None:
         """For good, since time only goes on; so few are ever looked at, those that came within one limit."""
-        still = [leg for leg in self._in_time if now + leg.seconds <= self._due(leg)]
-        if len(still) == len(self._in_time):
-            return
+        still = []
         for leg in self._in_time:
-            if now + leg.seconds > self._due(leg):
-                self._given_up += 1
-                heapq.heappush(self._late, (self._aged.key(leg), self._given_up, leg))
+            if now + leg.seconds <= self._due(leg):
+                still.append(leg)
+            else:
+                self._late.push(leg)
         self._in_time = still
 
     def _next(self, now: Seconds) -> PrefillLeg:

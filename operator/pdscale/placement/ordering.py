@@ -28,6 +28,7 @@ over w times is next, is ours.
 """
 
 import heapq
+import math
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Protocol
@@ -129,12 +130,17 @@ class Sorted:
         heapq.heappush(self._heap, (key, self._pushed, leg))
 
     def pop(self, now: Seconds) -> PrefillLeg:
-        while self._heap:
-            leg = heapq.heappop(self._heap)[2]
-            if leg in self._waiting:
-                self._drop(leg)
-                return leg
-        raise IndexError("pop from an empty queue")
+        self._forget_discarded()
+        if not self._heap:
+            raise IndexError("pop from an empty queue")
+        leg = heapq.heappop(self._heap)[2]
+        self._drop(leg)
+        return leg
+
+    def least_key(self) -> float:
+        """Of who is next; infinite where nobody waits."""
+        self._forget_discarded()
+        return self._heap[0][0] if self._heap else math.inf
 
     def discard(self, leg: PrefillLeg) -> None:
         """A leg that nobody waits for any more; one that is not here is none of our business."""
@@ -151,6 +157,10 @@ class Sorted:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def _forget_discarded(self) -> None:
+        while self._heap and self._heap[0][2] not in self._waiting:
+            heapq.heappop(self._heap)
 
     def _drop(self, leg: PrefillLeg) -> None:
         del self._waiting[leg]

@@ -88,7 +88,7 @@ class Autoscaler:
                 floor = Targets(policy.prefill.least, policy.decode.least)
                 plan = start.then(Reason.NO_TRAFFIC_YET, floor, "no request in the whole history")
                 plan = self._window.hold(plan, current=needed_of(observation.current, policy), now=now)
-                plan = beyond_need(plan, expected, policy, current=observation.current, arriving=expected)
+                plan = beyond_need(plan, expected, policy, current=observation.current)
                 return self._finish(_nothing_known(plan, expected), policy, observation, now)
             return self._finish(_held(start, Reason.NO_TRAFFIC_YET, expected), policy, observation, now)
         return self._plan(start, expected, policy, observation, now)

@@ -43,7 +43,7 @@ def beyond_need(
     policy: Policy,
     *,
     current: Targets,
-    arriving: Workload | NoData,
+    arriving: Workload | None = None,
 ) -> Plan:
     """A plan for what is needed, with spare replicas and on all reserved GPUs."""
     plan = _with_spare(plan, policy)
@@ -68,11 +68,11 @@ def _either_prefills(
     policy: Policy,
     *,
     current: Targets,
-    arriving: Workload | NoData,
+    arriving: Workload | None,
 ) -> Targets | None:
     """The split of all reserved GPUs that carries most, where decode replicas prefill as the router sees fit
     and no more than what is reserved is needed."""
-    if isinstance(demand, NoData) or isinstance(arriving, NoData) or not policy.either_prefills:
+    if isinstance(demand, NoData) or arriving is None or not policy.either_prefills:
         return None
     held = policy.gpus.held_by(_within_maximums(plan.targets, policy))
     if not 0 < policy.reserved_gpus >= min(held, policy.gpu_budget):
